@@ -1,0 +1,51 @@
+"""The vocabulary: what a task, a turn, an episode, a group and a score are.
+
+Nothing here imports anything of agentrl outside `core`, and nothing heavier than numpy.
+"""
+
+from agentrl.core.engine import Engine, Generation, Sampling
+from agentrl.core.episode import Episode, Group, Origin, Segment, SegmentBuilder, Status, Turn
+from agentrl.core.errors import (
+    AgentRLError,
+    ConfigError,
+    InfraError,
+    ModelError,
+    SandboxError,
+    TaskFileError,
+)
+from agentrl.core.messages import Image, Message, ToolCall, ToolResult
+from agentrl.core.sandbox import ExecResult, Process, Sandbox
+from agentrl.core.score import Check, Reward, Score
+from agentrl.core.seeds import derive_seed
+from agentrl.core.task import Task
+
+__all__ = [
+    "AgentRLError",
+    "Check",
+    "ConfigError",
+    "Engine",
+    "Episode",
+    "ExecResult",
+    "Generation",
+    "Group",
+    "Image",
+    "InfraError",
+    "Message",
+    "ModelError",
+    "Origin",
+    "Process",
+    "Reward",
+    "Sampling",
+    "Sandbox",
+    "SandboxError",
+    "Score",
+    "Segment",
+    "SegmentBuilder",
+    "Status",
+    "Task",
+    "TaskFileError",
+    "ToolCall",
+    "ToolResult",
+    "Turn",
+    "derive_seed",
+]

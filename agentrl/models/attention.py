@@ -1,0 +1,67 @@
+"""One attention for engine and learner: rows are packed end to end, never padded.
+
+A forward pass runs on `input_ids[1, T]` that hold many sequences one after the other, and is told
+by a `Packing` which tokens see which keys. The engine's packing keeps KV caches; the learner's
+keeps bounds and shared prefixes. The model's weights and code are the same for both.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+
+NAME = "agentrl_packed"
+
+
+class Packing(Protocol):
+    """Says which tokens of a packed row see which keys."""
+
+    def attend(
+        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """Attention of one layer.
+
+        Args:
+            layer: index of the layer, from 0.
+            q: [heads, T, head_dim], rotary embedding applied.
+            k, v: [kv_heads, T, head_dim].
+            scale: what q.k is multiplied by.
+
+        Returns:
+            [T, heads, head_dim].
+        """
+        ...
+
+
+def _packed_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    packing: Packing | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    if packing is None:
+        raise RuntimeError("this model runs packed rows: call it with packing=...")
+    if sliding_window is not None and query.shape[2] > sliding_window:
+        raise RuntimeError(f"sliding-window attention ({sliding_window}) has no packed form yet")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
+    return packing.attend(layer, query[0], key[0], value[0], scale).unsqueeze(0), None
+
+
+def _no_mask(*_: Any, **__: Any) -> None:
+    """The packing says who sees whom; transformers builds no mask."""
+
+
+def use_packed_attention(model: Any) -> None:
+    """Make a transformers causal model call `Packing.attend` in every layer."""
+    AttentionInterface.register(NAME, _packed_attention)
+    AttentionMaskInterface.register(NAME, _no_mask)
+    model.set_attn_implementation(NAME)
