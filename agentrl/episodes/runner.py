@@ -1,0 +1,198 @@
+"""One episode: engine and environment talk until it is complete, then rewards judge it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentrl.core import (
+    Engine,
+    Episode,
+    Generation,
+    InfraError,
+    Message,
+    Reward,
+    Sampling,
+    Status,
+    Task,
+    ToolCall,
+    Turn,
+    derive_seed,
+)
+from agentrl.environments import Environment, Observation, maybe_await
+from agentrl.episodes.dialects import Dialect
+from agentrl.episodes.transcript import ChatFormat, Transcript
+from agentrl.models import ChatTokenizer
+from agentrl.rewards import judge
+
+CUT_OFF = "the message was cut off by the length limit before it ended; nothing was executed"
+
+
+@dataclass(slots=True, frozen=True)
+class Limits:
+    """What one episode may use.
+
+    Attributes:
+        turns: policy messages.
+        tokens: ids of the whole conversation, observations included.
+        tokens_per_turn: ids of one policy message.
+        seconds: wall time from the first message to the last, waiting included.
+        closing_seconds: wall time for judging and clean-up after that.
+    """
+
+    turns: int = 16
+    tokens: int = 8192
+    tokens_per_turn: int = 512
+    seconds: float = 900.0
+    closing_seconds: float = 300.0
+
+
+@dataclass(slots=True)
+class Runner:
+    """Runs episodes of one policy in one kind of environment.
+
+    Attributes:
+        make_environment: called once per episode.
+        source: what `Episode.source` says of the tokens ("policy" or "script").
+    """
+
+    engine: Engine
+    tokenizer: ChatTokenizer
+    dialect: Dialect
+    make_environment: Callable[[], Environment]
+    reward: Reward
+    limits: Limits = field(default_factory=Limits)
+    sampling: Sampling = field(default_factory=Sampling)
+    source: str = "policy"
+    _formats: dict[str, ChatFormat] = field(default_factory=dict)
+
+    async def run(self, task: Task, seed: int) -> Episode:
+        """One episode, whatever happens.
+
+        What the policy causes ends in its own status; everything else (a dead sandbox, an
+        environment that raises) ends in INFRA_ERROR with the cause. Only cancellation raises.
+        """
+        episode = Episode(task, id=f"{task.id}-{seed:016x}", seed=seed, source=self.source)
+        started = time.perf_counter()
+        environment: Environment | None = None
+        try:
+            environment = self.make_environment()
+            await self._play(episode, environment)
+            await self._close_book(episode, environment)
+        except InfraError as error:
+            _fail(episode, error.cause, str(error))
+        except Exception as error:  # noqa: BLE001 the boundary to user-written environments
+            _fail(episode, "environment_raised", "".join(traceback.format_exception(error)[-3:]))
+        finally:
+            await self._release(episode, environment)
+        episode.timings["total"] = time.perf_counter() - started
+        return episode
+
+    async def _play(self, episode: Episode, environment: Environment) -> None:
+        started = time.perf_counter()
+        opening = await maybe_await(environment.reset(episode.task))
+        episode.prompt = [Message("user", opening)] if isinstance(opening, str) else list(opening)
+        episode.timings["reset"] = time.perf_counter() - started
+        transcript = Transcript(self._format(environment))
+        transcript.open(episode.prompt)
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                episode.status = await self._talk(episode, environment, transcript)
+        except TimeoutError:
+            episode.status = Status.DEADLINE
+        finally:
+            episode.segments = transcript.segments()
+
+    async def _talk(
+        self, episode: Episode, environment: Environment, transcript: Transcript
+    ) -> Status:
+        for index in range(self.limits.turns):
+            room = min(
+                self.limits.tokens_per_turn, self.limits.tokens - len(transcript.tokens)
+            )
+            if room < 1:
+                return Status.MAX_TOKENS
+            started = time.perf_counter()
+            said = await self._generate(episode, transcript, index, room)
+            if not len(said.tokens):
+                return Status.MAX_TOKENS
+            turn = self._take_turn(transcript, said, index)
+            turn.seconds["generate"] = time.perf_counter() - started
+            episode.turns.append(turn)
+            observation = await self._observe(environment, turn)
+            if observation.done:
+                return Status.COMPLETED
+            if said.finish_reason == "length" and room < self.limits.tokens_per_turn:
+                return Status.MAX_TOKENS
+            if index + 1 < self.limits.turns:
+                transcript.add_observations(observation.messages, index)
+        return Status.MAX_TURNS
+
+    async def _generate(
+        self, episode: Episode, transcript: Transcript, index: int, room: int
+    ) -> Generation:
+        sampling = Sampling(self.sampling.temperature, room, self.tokenizer.stop_ids)
+        return await self.engine.generate(
+            transcript.tokens,
+            sampling,
+            session=episode.id,
+            seed=derive_seed(episode.seed, "turn", index),
+        )
+
+    def _take_turn(self, transcript: Transcript, said: Generation, index: int) -> Turn:
+        text = transcript.add_turn(said, index)
+        calls = self.dialect.parse(text)
+        if said.finish_reason == "length":
+            calls = calls or [ToolCall("", raw=text)]
+            for call in calls:
+                call.error = CUT_OFF
+        for i, call in enumerate(calls):
+            call.id = call.id or f"call_{index}_{i}"
+        return Turn(said.tokens, said.logprobs, text, calls, finish_reason=said.finish_reason)
+
+    async def _observe(self, environment: Environment, turn: Turn) -> Observation:
+        started = time.perf_counter()
+        observation: Observation = await maybe_await(environment.step(turn))
+        turn.observations = list(observation.messages)
+        turn.rewards = dict(observation.rewards)
+        turn.seconds["tools"] = time.perf_counter() - started
+        return observation
+
+    async def _close_book(self, episode: Episode, environment: Environment) -> None:
+        """Ask the environment for the outcome and the rewards for their verdict."""
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self.limits.closing_seconds):
+                episode.outcome = dict(await maybe_await(environment.finish(episode)) or {})
+                await judge(self.reward, episode)
+        except TimeoutError:
+            limit = self.limits.closing_seconds
+            raise InfraError("judge_deadline", f"no verdict within {limit:g} s") from None
+        episode.timings["judge"] = time.perf_counter() - started
+
+    async def _release(self, episode: Episode, environment: Environment | None) -> None:
+        """Free what the episode held; a failure here never changes what was already decided."""
+        try:
+            await self.engine.end_session(episode.id)
+            if environment is not None:
+                await maybe_await(environment.close())
+        except Exception as error:  # noqa: BLE001 the boundary to user-written environments
+            episode.outcome["close_error"] = f"{type(error).__name__}: {error}"
+
+    def _format(self, environment: Environment) -> ChatFormat:
+        """The chat format for this environment's tools; built once, as probing costs renders."""
+        tools = [tool.spec for tool in environment.tools.values()]
+        key = repr(tools)
+        if key not in self._formats:
+            self._formats[key] = ChatFormat(self.tokenizer, tools)
+        return self._formats[key]
+
+
+def _fail(episode: Episode, cause: str, what: str) -> None:
+    episode.status, episode.cause = Status.INFRA_ERROR, cause
+    error: dict[str, Any] = {"error": what}
+    episode.outcome = {**episode.outcome, **error}

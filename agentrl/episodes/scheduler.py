@@ -1,0 +1,73 @@
+"""Many episodes over one event loop: no barrier between turns, none between groups."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+from agentrl.core import Episode, Group, Status, Task, derive_seed
+from agentrl.episodes.runner import Runner
+
+
+@dataclass(slots=True)
+class Scheduler:
+    """Runs groups of episodes, at most `concurrency` at a time.
+
+    Attributes:
+        retries: how often an episode that failed by infrastructure is run again (with a fresh
+            seed) before it is given up and left out of every statistic.
+        on_start, on_episode: told of every episode as it starts and as it ends (retries too).
+    """
+
+    runner: Runner
+    concurrency: int = 64
+    retries: int = 2
+    on_start: Callable[[Task], None] | None = None
+    on_episode: Callable[[Episode], None] | None = None
+    _slots: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._slots = asyncio.Semaphore(self.concurrency)
+
+    async def groups(
+        self, tasks: Sequence[Task], size: int, *, seed: int
+    ) -> AsyncIterator[Group]:
+        """One group of `size` episodes per task, each group yielded when its last one ends.
+
+        Seeds depend on (seed, task, member) only, so the result does not depend on the order in
+        which episodes happen to run.
+        """
+        running = [asyncio.ensure_future(self._group(task, size, seed)) for task in tasks]
+        try:
+            for finished in asyncio.as_completed(running):
+                yield await finished
+        finally:
+            for group in running:
+                group.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def collect(self, tasks: Sequence[Task], size: int, *, seed: int) -> list[Group]:
+        """All groups, in the order of `tasks`."""
+        found = {group.key: group async for group in self.groups(tasks, size, seed=seed)}
+        return [found[(task.id,)] for task in tasks]
+
+    async def _group(self, task: Task, size: int, seed: int) -> Group:
+        episodes = await asyncio.gather(
+            *(self._episode(task, derive_seed(seed, task.id, member)) for member in range(size))
+        )
+        return Group((task.id,), list(episodes))
+
+    async def _episode(self, task: Task, seed: int) -> Episode:
+        for attempt in range(self.retries + 1):
+            async with self._slots:
+                if self.on_start:
+                    self.on_start(task)
+                episode = await self.runner.run(
+                    task, derive_seed(seed, "retry", attempt) if attempt else seed
+                )
+            if self.on_episode:
+                self.on_episode(episode)
+            if episode.status != Status.INFRA_ERROR:
+                break
+        return episode
