@@ -1,0 +1,24 @@
+"""Rewards: what an episode was worth, and why."""
+
+from agentrl.rewards.compose import Gated, Level, Weighted
+from agentrl.rewards.config import build_reward
+from agentrl.rewards.diagnostics import gra_metrics
+from agentrl.rewards.judging import Composite, judge
+from agentrl.rewards.outcome import Submitted, TestsPass
+from agentrl.rewards.turns import FormatOk, ToolOk, ran_without_error, well_formed
+
+__all__ = [
+    "Composite",
+    "FormatOk",
+    "Gated",
+    "Level",
+    "Submitted",
+    "TestsPass",
+    "ToolOk",
+    "Weighted",
+    "build_reward",
+    "gra_metrics",
+    "judge",
+    "ran_without_error",
+    "well_formed",
+]
