@@ -1,0 +1,47 @@
+"""The policy as weights: loading, tokenizer and chat template, small policies of our own."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentrl.models.policy import Policy, load_policy, make_policy, save_policy
+    from agentrl.models.scoring import CausalPacking, score_logprobs
+    from agentrl.models.template import builtin_template
+    from agentrl.models.tiny import COMPACT_SPECIALS, tiny_policy, train_tokenizer
+    from agentrl.models.tokenizer import ChatTokenizer
+
+_HOME_OF = {
+    "COMPACT_SPECIALS": "tiny",
+    "CausalPacking": "scoring",
+    "ChatTokenizer": "tokenizer",
+    "Policy": "policy",
+    "builtin_template": "template",
+    "load_policy": "policy",
+    "make_policy": "policy",
+    "save_policy": "policy",
+    "score_logprobs": "scoring",
+    "tiny_policy": "tiny",
+    "train_tokenizer": "tiny",
+}
+
+__all__ = [
+    "COMPACT_SPECIALS",
+    "CausalPacking",
+    "ChatTokenizer",
+    "Policy",
+    "builtin_template",
+    "load_policy",
+    "make_policy",
+    "save_policy",
+    "score_logprobs",
+    "tiny_policy",
+    "train_tokenizer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(import_module(f"agentrl.models.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module 'agentrl.models' has no attribute {name!r}")

@@ -1,0 +1,148 @@
+"""Text to token ids and back, with control tokens where they belong and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentrl.core import Message, ModelError
+from agentrl.models.template import render_template
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+_PROBE = "agentrlprobe"
+_CONTROL = re.compile(r"[<\[].*[>\]]", re.DOTALL)
+
+
+class ChatTokenizer:
+    """A HF fast tokenizer with its chat template.
+
+    Attributes:
+        end_of_turn: id that closes an assistant message.
+        stop_ids: every id that ends a generation: `end_of_turn`, the tokenizer's eos and those of
+            the generation config.
+        specials: text of every control token.
+        variables: names every render of the template sees (bos_token, enable_thinking, ..).
+        vocab_size: one more than the largest id.
+    """
+
+    def __init__(
+        self,
+        hf: PreTrainedTokenizerFast,
+        template: str,
+        *,
+        eos: Iterable[int] = (),
+        variables: dict[str, Any] | None = None,
+        where: str = "",
+    ) -> None:
+        """
+        Args:
+            template: Jinja source.
+            eos: ids that end a generation by the model's generation config.
+            variables: extra template variables.
+            where: the model directory, for error messages.
+
+        Raises:
+            ModelError: the template does not render, or no token closes an assistant message.
+        """
+        self.hf, self.template, self.where = hf, template, where
+        self.variables = {**hf.special_tokens_map, **(variables or {})}
+        self._full: Tokenizer = hf.backend_tokenizer
+        added = self._full.get_added_tokens_decoder()
+        control = {i: t.content for i, t in added.items() if _is_control(t.content, t.special)}
+        self._control_ids = frozenset(control)
+        self.specials = frozenset(control.values())
+        self._plain = _without_added_tokens(self._full, self._control_ids)
+        self.vocab_size = max(self._full.get_vocab(with_added_tokens=True).values()) + 1
+        ends = list(dict.fromkeys([*eos, *_known(hf.eos_token_id)]))
+        self.end_of_turn = self._find_end_of_turn(ends)
+        self.stop_ids = tuple(dict.fromkeys([self.end_of_turn, *ends]))
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of template text: control tokens in it become their ids. Adds nothing."""
+        return list(self._full.encode(text, add_special_tokens=False).ids)
+
+    def encode_plain(self, text: str) -> list[int]:
+        """Ids of untrusted text: what looks like a control token stays ordinary text."""
+        ids = list(self._plain.encode(text, add_special_tokens=False).ids)
+        if self._control_ids.isdisjoint(ids):
+            return ids
+        # Some vocabularies hold the control tokens as ordinary pieces too: cut them in two.
+        pattern = "|".join(re.escape(s) for s in sorted(self.specials, key=len, reverse=True))
+        cuts = [0, *(m.start() + 1 for m in re.finditer(pattern, text)), len(text)]
+        parts = [text[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+        return [i for p in parts for i in self._plain.encode(p, add_special_tokens=False).ids]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, control tokens kept as text; broken UTF-8 becomes U+FFFD."""
+        return self._full.decode([int(i) for i in ids], skip_special_tokens=False)
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[dict[str, Any]] = (),
+        *,
+        generation_prompt: bool,
+    ) -> str:
+        """Text of a conversation by the chat template. Raises ModelError when it fails."""
+        return render_template(
+            self.template,
+            messages,
+            tools,
+            generation_prompt=generation_prompt,
+            variables=self.variables,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write tokenizer.json, tokenizer_config.json and chat_template.jinja."""
+        self.hf.chat_template = self.template
+        self.hf.save_pretrained(str(path))
+
+    def _find_end_of_turn(self, ends: list[int]) -> int:
+        """The first control token behind the text of an assistant message, else a known end."""
+        probe = [Message("user", "Hello"), Message("assistant", _PROBE)]
+        text = self.render(probe, generation_prompt=False)
+        if _PROBE not in text:
+            raise ModelError(
+                "the chat template leaves out the text of assistant messages",
+                where=self.where,
+                fix="correct chat_template.jinja in the model directory",
+            )
+        for token in self.encode(text.rsplit(_PROBE, 1)[1]):
+            if token in self._control_ids or token in ends:
+                return token
+        if ends:
+            return ends[0]
+        raise ModelError(
+            "no end-of-turn token found: the chat template closes an assistant message with no "
+            "special token, and neither tokenizer nor generation_config.json names an eos token",
+            where=self.where,
+            fix="let the template end assistant messages with a special token, or set eos_token "
+            "in tokenizer_config.json",
+        )
+
+
+def _known(value: int | list[int] | None) -> list[int]:
+    if value is None:
+        return []
+    return [int(v) for v in value] if isinstance(value, (list, tuple)) else [int(value)]
+
+
+def _is_control(text: str, special: bool) -> bool:
+    """Also `<tool_call>` and the like, which tokenizers add without calling them special; but
+    not the runs of spaces and the words that some add."""
+    return special or _CONTROL.fullmatch(text) is not None
+
+
+def _without_added_tokens(full: Tokenizer, control_ids: frozenset[int]) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    spec = json.loads(full.to_str())
+    spec["added_tokens"] = [t for t in spec["added_tokens"] if t["id"] not in control_ids]
+    spec["truncation"] = spec["padding"] = None
+    return Tokenizer.from_str(json.dumps(spec))
