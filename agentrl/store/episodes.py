@@ -1,0 +1,130 @@
+"""Episodes to rows and back."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from agentrl.core import Episode, Segment, Status, Task, Turn
+from agentrl.store.arrays import pack_array, unpack_array
+from agentrl.store.database import Database
+from agentrl.store.records import (
+    column,
+    dump,
+    load,
+    load_call,
+    load_message,
+    load_result,
+    load_score,
+    load_task,
+)
+
+# What an episode keeps beside its task, turns, scores and segments, which have tables.
+_KEPT = ("seed", "prompt", "outcome", "guidance", "timings", "id", "cause", "source")
+_TURN_KEPT = ("text", "calls", "results", "observations", "rewards", "seconds", "finish_reason")
+_ARRAYS = ("tokens", "origin", "logprobs", "turn", "weights")
+
+
+def encode_episode(step: int, split: str, episode: Episode) -> tuple[list[Any], ...]:
+    """(task row, episode row, turn rows, score rows, segment rows), without the episode's key.
+
+    Done before the transaction starts: writing holds the lock for as short as it can.
+    """
+    task = dump(episode.task)
+    task_hash = hashlib.blake2b(task.encode(), digest_size=16).hexdigest()
+    task_id = column(episode.task.id)
+    score = episode.scores.get("reward")
+    reward = None if score is None or score.abstained else float(score.value)
+    row = [
+        column(episode.id),
+        step,
+        split,
+        task_id,
+        task_hash,
+        str(episode.status),
+        column(episode.cause),
+        column(episode.source),
+        reward,
+        len(episode.turns),
+        episode.trained_tokens,
+        time.time(),
+        dump({name: getattr(episode, name) for name in _KEPT}),
+    ]
+    turns = [
+        (
+            column(turn.finish_reason),
+            pack_array(turn.tokens),
+            pack_array(turn.logprobs),
+            dump({name: getattr(turn, name) for name in _TURN_KEPT}),
+        )
+        for turn in episode.turns
+    ]
+    scores = [
+        (column(name), float(score.value), int(score.abstained), dump([name, score]))
+        for name, score in episode.scores.items()
+    ]
+    segments = [
+        (len(s), *(pack_array(getattr(s, name)) for name in _ARRAYS)) for s in episode.segments
+    ]
+    return [task_hash, task_id, task], row, turns, scores, segments
+
+
+def write_encoded(database: Database, encoded: tuple[list[Any], ...]) -> None:
+    """Write one encoded episode inside a transaction."""
+    task, row, turns, scores, segments = encoded
+    database.insert("INSERT OR IGNORE INTO tasks VALUES (?,?,?)", tuple(task))
+    key = database.insert(
+        "INSERT INTO episodes (id, step, split, task, task_hash, status, cause, source, reward,"
+        " turns, tokens, created, record) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        tuple(row),
+    )
+    for table, rows in (("turns", turns), ("scores", scores), ("segments", segments)):
+        if rows:
+            marks = ",".join("?" * (len(rows[0]) + 2))
+            numbered = [(key, number, *values) for number, values in enumerate(rows)]
+            database.write(f"INSERT INTO {table} VALUES ({marks})", numbered)
+
+
+def read_episode(database: Database, row: Any, tasks: dict[str, Task]) -> Episode:
+    """Rebuild one episode from its row; `tasks` caches tasks by hash."""
+    key = (row["key"],)
+    if row["task_hash"] not in tasks:
+        found = database.read("SELECT record FROM tasks WHERE hash = ?", (row["task_hash"],))
+        tasks[row["task_hash"]] = load_task(found[0]["record"])
+    kept = load(row["record"])
+    kept["prompt"] = [load_message(m) for m in kept["prompt"]]
+    turns = database.read("SELECT * FROM turns WHERE episode = ? ORDER BY number", key)
+    scores = database.read("SELECT record FROM scores WHERE episode = ? ORDER BY number", key)
+    segments = database.read("SELECT * FROM segments WHERE episode = ? ORDER BY number", key)
+    return Episode(
+        task=tasks[row["task_hash"]],
+        status=Status(row["status"]),
+        turns=[_turn(t) for t in turns],
+        segments=[Segment(*(unpack_array(s[name]) for name in _ARRAYS)) for s in segments],
+        scores=dict(load_score(s["record"]) for s in scores),
+        **kept,
+    )
+
+
+def _turn(row: Any) -> Turn:
+    kept = load(row["record"])
+    return Turn(
+        tokens=unpack_array(row["tokens"]),
+        logprobs=unpack_array(row["logprobs"]),
+        **{
+            **kept,
+            "calls": [load_call(c) for c in kept["calls"]],
+            "results": [load_result(r) for r in kept["results"]],
+            "observations": [load_message(m) for m in kept["observations"]],
+        },
+    )
+
+
+def where(filters: Sequence[tuple[str, Any]]) -> tuple[str, list[Any]]:
+    """An SQL condition for the filters whose value is given."""
+    given = [(name, value) for name, value in filters if value is not None]
+    if not given:
+        return "", []
+    return " WHERE " + " AND ".join(f"{name} = ?" for name, _ in given), [v for _, v in given]
