@@ -1,0 +1,244 @@
+"""Stages 1 and 2: rewards -> advantages, on a table of turns in float64.
+
+One line of the table is one turn of one judged episode. Every estimator reads the same table and
+returns one number per line; the trained tokens of a turn share it. Statistics are over samples
+(episodes, turns or checks), never over rows or tokens, so a long episode counts once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from agentrl.core import Episode, Group, Status
+from agentrl.learner.rows import LearnerError
+from agentrl.learner.settings import Channel, Transform
+
+TRUNCATED = frozenset({Status.MAX_TURNS, Status.MAX_TOKENS, Status.DEADLINE})
+FLAT = 1e-6
+"""Rewards whose span is below this share of their size are equal: rounding is no signal."""
+
+
+@dataclass(slots=True)
+class TurnTable:
+    """K turns of E judged episodes."""
+
+    episode: np.ndarray  # int64[K], index of the episode
+    turn: np.ndarray  # int64[K]
+    steps: np.ndarray  # float64[K], reward of the turn
+    tokens: np.ndarray  # int64[K], trained tokens of the turn
+    state: np.ndarray  # int64[K], equal where turns of one group start from one state
+    group: np.ndarray  # int64[E]
+    outcome: np.ndarray  # float64[E], reward of the episode after stage 1
+    items: dict[str, np.ndarray]  # float64[E] each, NaN where an episode has no such check
+
+    @property
+    def last(self) -> np.ndarray:
+        """int64[E], the line of each episode's last turn."""
+        last = np.zeros(len(self.group), np.int64)
+        np.maximum.at(last, self.episode, np.arange(len(self.episode)))
+        return last
+
+
+def judged_episodes(groups: Sequence[Group]) -> tuple[list[Episode], np.ndarray]:
+    """The episodes that may enter a statistic, and the index of each one's group."""
+    pairs = [(e, g) for g, group in enumerate(groups) for e in group.judged]
+    return [e for e, _ in pairs], np.array([g for _, g in pairs], np.int64)
+
+
+def turn_table(
+    episodes: Sequence[Episode], group: np.ndarray, transforms: Sequence[Transform] = ()
+) -> TurnTable:
+    """Lay judged episodes out as a table of turns."""
+    counts = [_tokens_of_turns(e) for e in episodes]
+    states: dict[object, int] = {}
+    state = [
+        states.setdefault((int(g), key), len(states))
+        for e, g, n in zip(episodes, group, counts, strict=True)
+        for key in _states(e, len(n))
+    ]
+    return TurnTable(
+        episode=np.repeat(np.arange(len(episodes)), [len(n) for n in counts]),
+        turn=np.concatenate([np.arange(len(n)) for n in counts] or [np.zeros(0, np.int64)]),
+        steps=np.concatenate(
+            [_steps(e, len(n)) for e, n in zip(episodes, counts, strict=True)] or [np.zeros(0)]
+        ),
+        tokens=np.concatenate([*counts, np.zeros(0, np.int64)]),
+        state=np.array(state, np.int64),
+        group=group,
+        outcome=np.array([transformed(e, transforms) for e in episodes], np.float64),
+        items=_items(episodes),
+    )
+
+
+def transformed(episode: Episode, transforms: Sequence[Transform]) -> float:
+    """Stage 1: the reward of an episode after the transforms, in their order."""
+    reward = float(episode.reward)
+    for t in transforms:
+        if t.flag and not _flag(episode, t.flag):
+            continue
+        if t.kind == "affine":
+            reward = t.scale * reward + t.shift
+        else:
+            reward = t.shift if t.kind == "replace" else reward - t.shift
+    if not np.isfinite(reward):
+        raise LearnerError(f"the reward is {reward}", where=f"episode {episode.id!r}")
+    return reward
+
+
+def advantages(table: TurnTable, channels: Mapping[str, Channel], whiten: bool) -> np.ndarray:
+    """Stage 2: float64[K], the channels' advantages added up, whitened over tokens if asked."""
+    total = np.zeros(len(table.episode))
+    for channel in channels.values():
+        total += channel.weight * _channel(table, channel)
+    return _whiten(total, table.tokens) if whiten else total
+
+
+def _channel(table: TurnTable, c: Channel) -> np.ndarray:
+    """float64[K], the advantage of one channel on every turn."""
+    if c.source == "outcome":
+        keys = _keys(c, group=table.group)
+        return compare(table.outcome, keys, c)[table.episode]
+    if c.source == "items":
+        return _compare_items(table, c)[table.episode]
+    reward = table.steps.copy()
+    if c.source == "return":
+        reward[table.last] += table.outcome
+    keys = _keys(c, group=table.group[table.episode], turn=table.turn, state=table.state)
+    return compare(reward_to_go(reward, table.episode, c.discount), keys, c)
+
+
+def compare(values: np.ndarray, keys: np.ndarray, c: Channel) -> np.ndarray:
+    """Advantages of samples inside their keys.
+
+    Args:
+        values: float64[S]; keys: int64[S], samples with equal keys are compared.
+
+    Returns:
+        float64[S]. Exactly zero in keys of fewer than `c.min_group` samples, and, where the
+        baseline is taken from the key, in keys without variance.
+    """
+    _, k = np.unique(keys, return_inverse=True)
+    n = np.bincount(k)
+    mean = np.bincount(k, values) / n
+    centred = values - mean[k]
+    flat = _is_flat(values, k, len(n))
+    if c.baseline in ("mean", "leave_one_out"):
+        out = np.where(flat[k], 0.0, centred)
+        if c.baseline == "leave_one_out":
+            out *= (n / np.maximum(n - 1, 1))[k]
+    else:
+        out = values - (c.constant if c.baseline == "constant" else 0.0)
+    if c.scale == "std":
+        free = np.maximum(n - c.ddof, 1)
+        std = np.where(flat, 0.0, np.sqrt(np.bincount(k, centred**2) / free))
+        out = np.where(flat[k], 0.0, out / np.maximum(std + c.epsilon, 1e-300)[k])
+    elif c.scale == "l1":
+        size = np.bincount(k, np.abs(out))
+        out = np.where(size[k] > 0, out * n[k] / np.maximum(size, 1e-300)[k], 0.0)
+    compares = c.baseline in ("mean", "leave_one_out") or c.scale != "none"
+    return np.where(n[k] >= c.min_group, out, 0.0) if compares else out
+
+
+def reward_to_go(reward: np.ndarray, episode: np.ndarray, discount: float) -> np.ndarray:
+    """R_t = r_t + discount * R_{t+1} inside each episode; lines of an episode are in order."""
+    out = reward.astype(np.float64, copy=True)
+    for t in range(len(out) - 2, -1, -1):
+        if episode[t] == episode[t + 1]:
+            out[t] += discount * out[t + 1]
+    return out
+
+
+def zero_variance(table: TurnTable) -> np.ndarray:
+    """bool[G], for each group present: all its judged episodes have one reward."""
+    _, k = np.unique(table.group, return_inverse=True)
+    return _is_flat(table.outcome, k, int(k.max(initial=-1)) + 1)
+
+
+def _is_flat(values: np.ndarray, k: np.ndarray, count: int) -> np.ndarray:
+    high, low = np.full(count, -np.inf), np.full(count, np.inf)
+    np.maximum.at(high, k, values)
+    np.minimum.at(low, k, values)
+    return high - low <= FLAT * np.maximum(np.abs(high), np.abs(low))
+
+
+def _compare_items(table: TurnTable, c: Channel) -> np.ndarray:
+    total, count = np.zeros(len(table.group)), np.zeros(len(table.group))
+    for values in table.items.values():
+        has = ~np.isnan(values)
+        total[has] += compare(values[has], _keys(c, group=table.group[has]), c)
+        count[has] += 1
+    return total / np.maximum(count, 1)
+
+
+def _keys(c: Channel, **columns: np.ndarray) -> np.ndarray:
+    """int64[S], equal where all columns that `c.by` names are equal."""
+    size = len(next(iter(columns.values())))
+    missing = [name for name in c.by if name not in columns]
+    if missing:
+        raise LearnerError(f"source {c.source!r} has one sample per episode, no {missing[0]!r}")
+    if not c.by or size == 0:
+        return np.zeros(size, np.int64)
+    stacked = np.stack([columns[name] for name in c.by])
+    return np.unique(stacked, axis=1, return_inverse=True)[1].reshape(-1)
+
+
+def _whiten(values: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    n = tokens.sum()
+    seen = values[tokens > 0]
+    if n < 2 or _is_flat(seen, np.zeros(len(seen), np.int64), 1)[0]:
+        return np.zeros_like(values)
+    mean = (values * tokens).sum() / n
+    std = np.sqrt(((values - mean) ** 2 * tokens).sum() / (n - 1))
+    return np.asarray((values - mean) / (std + 1e-8))
+
+
+def _flag(episode: Episode, name: str) -> bool:
+    if name == "truncated":
+        return episode.status in TRUNCATED
+    return episode.status.value == name or bool(episode.outcome.get(name))
+
+
+def _tokens_of_turns(episode: Episode) -> np.ndarray:
+    """int64[turns], trained tokens of each turn."""
+    ids = [s.turn[s.action_mask].astype(np.int64) for s in episode.segments]
+    return np.bincount(np.concatenate([*ids, np.zeros(0, np.int64)]), minlength=_turns(episode))
+
+
+def _turns(episode: Episode) -> int:
+    return max(len(episode.turns), 1)
+
+
+def _steps(episode: Episode, turns: int) -> np.ndarray:
+    steps = episode.scores["reward"].steps
+    if not steps:
+        return np.zeros(turns)
+    if len(steps) != turns:
+        raise LearnerError(
+            f"the reward gave {len(steps)} step rewards for {turns} turns",
+            where=f"episode {episode.id!r}",
+            fix="Score.steps is empty or has one number per turn",
+        )
+    return np.asarray(steps, np.float64)
+
+
+def _states(episode: Episode, turns: int) -> list[object]:
+    """What each turn starts from: `outcome["states"]` if given, else what it last read."""
+    given = episode.outcome.get("states")
+    if given is not None and len(given) >= turns:
+        return [str(s) for s in given[:turns]]
+    read: list[object] = ["start"]
+    for turn in episode.turns[: turns - 1]:
+        read.append(tuple(m.content for m in turn.observations))
+    return read + [("unknown", id(episode), t) for t in range(len(read), turns)]
+
+
+def _items(episodes: Sequence[Episode]) -> dict[str, np.ndarray]:
+    names = dict.fromkeys(c.name for e in episodes for c in e.scores["reward"].checks)
+    items = {name: np.full(len(episodes), np.nan) for name in names}
+    for i, episode in enumerate(episodes):
+        for check in episode.scores["reward"].checks:
+            items[check.name][i] = check.value
+    return items

@@ -1,0 +1,116 @@
+"""Log-probability and entropy of trained tokens, without ever holding logits that are not needed.
+
+`hidden` holds one line per trained token, so the head never sees an observation. The fast path
+keeps one buffer of N x V probabilities (or none beyond the budget: they are computed again in
+the backward pass); `naive_token_logprobs` is its slow twin.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+Tensor = torch.Tensor
+CHUNK = 1024
+"""Trained tokens per matrix product of the head."""
+
+
+def token_logprobs(
+    hidden: Tensor, head: torch.nn.Module, target: Tensor, *, logit_budget: int = 1 << 26
+) -> tuple[Tensor, Tensor]:
+    """log pi(target | context) and the entropy of pi, both float32[N] (float64 if hidden is).
+
+    Args:
+        hidden: [N, d], the states that predict `target`: int64[N].
+        head: the language-model head; anything but a plain linear layer takes the slow path.
+        logit_budget: logits (N x V) kept for the backward pass.
+    """
+    if type(head) is not torch.nn.Linear:
+        return naive_token_logprobs(hidden, head, target)
+    bias = head.bias if head.bias is not None else hidden.new_zeros(())
+    keep = hidden.shape[0] * head.weight.shape[0] <= logit_budget
+    with torch.autocast(hidden.device.type, enabled=False):
+        logp, entropy = _LinearLogProbs.apply(hidden, head.weight, bias, target, keep)
+    return logp, entropy
+
+
+def naive_token_logprobs(
+    hidden: Tensor, head: torch.nn.Module, target: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The slow twin: the whole log-softmax, by autograd."""
+    logits = head(hidden)
+    full = logits if logits.dtype == torch.float64 else logits.float()
+    logps = F.log_softmax(full, dim=-1)
+    entropy = -(logps.exp() * logps).sum(-1)
+    return logps.gather(1, target[:, None])[:, 0], entropy
+
+
+class _LinearLogProbs(torch.autograd.Function):
+    """d logp / d z = onehot - p;  d H / d z = -p (log p + H), by chunks of tokens."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor, keep: bool
+    ) -> tuple[Tensor, Tensor]:
+        h, w, b = _compute(hidden, weight, bias)
+        logp = h.new_empty(len(target))
+        entropy = h.new_empty(len(target))
+        kept = []
+        for start in range(0, len(target), CHUNK):
+            cut = slice(start, start + CHUNK)
+            p, logp[cut], entropy[cut] = _chunk(h[cut], w, b, target[cut])
+            if keep:
+                kept.append(p)
+        ctx.save_for_backward(hidden, weight, bias, target, entropy, *kept)
+        return logp, entropy
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        g_logp, g_entropy = grads
+        hidden, weight, bias, target, entropy, *kept = ctx.saved_tensors
+        h, w, b = _compute(hidden, weight, bias)
+        needs_h, needs_w, needs_b = ctx.needs_input_grad[:3]
+        d_h = torch.empty_like(h) if needs_h else None
+        d_w = torch.zeros_like(w) if needs_w else None
+        d_b = torch.zeros_like(b) if needs_b else None
+        with_entropy = bool(g_entropy.any())
+        for i, start in enumerate(range(0, len(target), CHUNK)):
+            cut = slice(start, start + CHUNK)
+            p = kept[i] if kept else _chunk(h[cut], w, b, target[cut])[0]
+            g = g_logp[cut, None]
+            if with_entropy:
+                slope = torch.log(p.clamp(min=1e-38)) + entropy[cut, None]
+                d_z = p * -(g + g_entropy[cut, None] * slope)
+            else:
+                d_z = p * -g
+            d_z.scatter_add_(1, target[cut, None], g)
+            if d_h is not None:
+                torch.mm(d_z, w, out=d_h[cut])
+            if d_w is not None:
+                d_w.addmm_(d_z.T, h[cut])
+            if d_b is not None and d_b.dim():
+                d_b += d_z.sum(0)
+        return _as(d_h, hidden), _as(d_w, weight), _as(d_b, bias), None, None
+
+
+def _chunk(h: Tensor, w: Tensor, b: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities [n, V], log-probability and entropy [n] of one chunk."""
+    z = h @ w.T
+    if b.dim():
+        z += b
+    total = torch.logsumexp(z, dim=-1)
+    at_target = z.gather(1, target[:, None])[:, 0]
+    p = torch.exp(z - total[:, None])
+    entropy = total - torch.linalg.vecdot(p, z)
+    return p, at_target - total, entropy
+
+
+def _compute(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Half precision is widened: logits rounded to bfloat16 move 7% of ratios by over 10%."""
+    return tuple(t if t.dtype == torch.float64 else t.float() for t in tensors)
+
+
+def _as(grad: Tensor | None, like: Tensor) -> Tensor | None:
+    return None if grad is None else grad.to(like.dtype)

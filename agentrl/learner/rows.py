@@ -1,0 +1,107 @@
+"""Episodes -> rows. From here on, arrays of reinforcement learning exist for trained tokens only.
+
+A segment and the row made of it (P prompt, S sampled, O observation):
+
+    index      0 1 2 3 4 5 6 7 8 9 10
+    segment    P P P P S S S O O S O        T = 11, N = 4 trained
+    tokens     P P P P S S S O O            what comes after the last predictor is never read
+    target             4 5 6     9          the trained tokens ...
+    where            3 4 5     8            ... and the hidden states that predict them
+
+The shift by one is done here, once. Observations have no advantage, ratio, divergence or
+entropy that could be masked wrongly, since they have no entry in any array of length N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from agentrl.core import AgentRLError, Episode, Origin, Segment
+
+
+class LearnerError(AgentRLError):
+    """Episodes or numbers that no exact gradient can be made of."""
+
+
+def _empty() -> np.ndarray:
+    return np.zeros(0)
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One segment as the learner trains on it: T tokens, N of them trained.
+
+    `advantage`, `weight`, `old`, `reference` and what a critic adds are filled by later stages.
+    """
+
+    episode: int  # index into the episodes of the batch
+    tokens: np.ndarray  # int64[T]
+    where: np.ndarray  # int64[N], index into tokens of the predicting hidden state
+    target: np.ndarray  # int64[N], the trained token
+    behave: np.ndarray  # float64[N], behaviour log-probability
+    turn: np.ndarray  # int64[N]
+    version: np.ndarray  # int64[N], weights version that drew the token
+    hinted: bool = False  # hint tokens were taken out: the context is not the behaviour's
+    advantage: np.ndarray = field(default_factory=_empty)  # float64[N]
+    weight: np.ndarray = field(default_factory=_empty)  # float64[N]
+    old: np.ndarray = field(default_factory=_empty)  # float64[N]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+def make_rows(episodes: Sequence[Episode], *, strip_hints: bool = False) -> list[Row]:
+    """One row for each segment that has trained tokens, in order.
+
+    Raises:
+        LearnerError: a behaviour log-probability is not finite, or a segment starts with a
+            sampled token (nothing predicts it).
+    """
+    return [
+        _make_row(i, episode, segment, strip_hints)
+        for i, episode in enumerate(episodes)
+        for segment in episode.segments
+        if segment.action_mask.any()
+    ]
+
+
+def _make_row(index: int, episode: Episode, segment: Segment, strip_hints: bool) -> Row:
+    keep = np.ones(len(segment), bool)
+    if strip_hints:
+        keep = segment.origin != Origin.HINT
+    trained = np.flatnonzero(segment.action_mask[keep])
+    if trained[0] == 0:
+        raise LearnerError(
+            "a segment starts with a sampled token, which nothing predicts",
+            where=f"episode {episode.id!r}",
+            fix="every segment starts with at least one prompt token",
+        )
+    _check_behaviour(episode, segment)
+    return Row(
+        episode=index,
+        tokens=segment.tokens[keep][: trained[-1]].astype(np.int64),
+        where=trained - 1,
+        target=segment.tokens[keep][trained].astype(np.int64),
+        behave=segment.logprobs[keep][trained].astype(np.float64),
+        turn=segment.turn[keep][trained].astype(np.int64),
+        version=segment.weights[keep][trained].astype(np.int64),
+        hinted=not bool(keep.all()),
+    )
+
+
+def _check_behaviour(episode: Episode, segment: Segment) -> None:
+    bad = segment.action_mask & ~np.isfinite(segment.logprobs)
+    if not bad.any():
+        return
+    first = int(np.flatnonzero(bad)[0])
+    raise LearnerError(
+        f"{int(bad.sum())} behaviour log-probabilities are not finite; the first is "
+        f"{segment.logprobs[first]} at token {first} of turn {segment.turn[first]}, drawn by the "
+        f"engine with weights version {segment.weights[first]} (source {episode.source!r})",
+        where=f"episode {episode.id!r} of task {episode.task.id!r}",
+        fix="the engine returned them: look at its logits (overflow in half precision, broken "
+        "weights after a sync); no optimiser step was made",
+    )

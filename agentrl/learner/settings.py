@@ -1,0 +1,214 @@
+"""Settings of the learner: eight orthogonal stages, and what turns their loss into an update.
+
+    1 returns      raw outcome -> reward                      `Transform`
+    2 channels     baseline and scale -> advantage            `Channel`, `whiten`
+    3 field        weights that act after normalisation       `WeightField`
+    4 ratio        log-probability now against then           `Ratio`
+    5 coefficient  what a ratio and an advantage come to      `Coefficient`
+    6 link         contrast inside a group instead of 2 + 5   `Link`
+    7 divergences  pull to a reference, push for entropy      `Divergence`
+    8 aggregation  one weight per trained token               `Aggregation`
+
+`algorithm` names a preset (see presets.py); every key given next to it overrides the preset's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from agentrl.learner.presets import PRESETS, merge
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Transform(Strict):
+    """Stage 1, one step: reward -> reward, on the episodes that carry `flag` (all when "").
+
+    Kinds: `affine` scale * r + shift; `replace` r = shift; `penalty` r - shift.
+    Flags: `truncated` (ended by a turn, token or time limit), a Status value, or a key of
+    `Episode.outcome` that is truthy.
+    """
+
+    kind: Literal["affine", "replace", "penalty"] = "affine"
+    flag: str = ""
+    scale: float = 1.0
+    shift: float = 0.0
+
+
+class Channel(Strict):
+    """Stage 2: one stream of rewards, compared inside its own key. Advantages of channels add up.
+
+    Attributes:
+        source: `outcome` (the episode's reward, one sample per episode), `steps` (discounted
+            reward-to-go of the step rewards, one per turn), `return` (steps plus the outcome at
+            the last turn, one per turn), `items` (each check of the score, one per episode and
+            check, averaged over the checks).
+        by: what samples must share to be compared; () compares the whole batch.
+        baseline: `none`, `constant`, `mean`, `leave_one_out`.
+        scale: `none`, `std`, `l1` (the advantages of a key sum to their count in absolute value).
+        ddof, epsilon: of the standard deviation: std(ddof) + epsilon.
+        discount: gamma per turn, for `steps` and `return`.
+        weight: of this channel in the sum.
+        min_group: keys with fewer samples get advantage zero.
+    """
+
+    source: Literal["outcome", "steps", "return", "items"] = "outcome"
+    by: tuple[Literal["group", "turn", "state"], ...] = ("group",)
+    baseline: Literal["none", "constant", "mean", "leave_one_out"] = "mean"
+    constant: float = 0.0
+    scale: Literal["none", "std", "l1"] = "none"
+    ddof: Literal[0, 1] = 1
+    epsilon: float = Field(default=1e-4, ge=0)
+    discount: float = Field(default=1.0, ge=0, le=1)
+    weight: float = 1.0
+    min_group: int = Field(default=2, ge=1)
+
+
+class WeightField(Strict):
+    """Stage 3: factors on the loss of a token, after normalisation (before it they cancel).
+
+    Attributes:
+        positive, negative: by the sign of the advantage.
+        sources: by `Episode.source`; 1 where not named.
+        drop_truncated: leave episodes that a limit ended out of the loss and its denominators
+            (DAPO's overlong filter); they still count in the baseline.
+    """
+
+    positive: float = Field(default=1.0, ge=0)
+    negative: float = Field(default=1.0, ge=0)
+    sources: dict[str, float] = Field(default_factory=dict)
+    drop_truncated: bool = False
+
+
+class Ratio(Strict):
+    """Stage 4: pi(token | training context) / pi_old(token | behaviour context).
+
+    Attributes:
+        level: `token`; `turn` or `row` take the geometric mean over that unit (GSPO is `row`);
+            `row_sum` the product.
+        old: `auto` is `current` when every token was drawn by the very weights being trained, in
+            the same context, and the batch makes one optimiser step, else `behaviour`.
+            `current`: logp.detach(), no extra forward. `behaviour`: as recorded by the engine.
+            `recompute`: a forward before the first optimiser step (decoupled PPO).
+        correction: engine against trainer. `truncate` caps the importance weight of a token at
+            `cap`; `mask` drops tokens outside [1/cap, cap]; `none`.
+        hints: `keep` trains in the hinted context, `strip` takes hint tokens out of it.
+    """
+
+    level: Literal["token", "turn", "row", "row_sum"] = "token"
+    old: Literal["auto", "current", "behaviour", "recompute"] = "auto"
+    correction: Literal["none", "truncate", "mask"] = "truncate"
+    cap: float = Field(default=2.0, gt=1)
+    hints: Literal["keep", "strip"] = "keep"
+
+
+class Coefficient(Strict):
+    """Stage 5: the map whose gradient is -kappa(ratio, advantage) * grad logp.
+
+    Kinds: `ppo_clip` (with `dual`, the cap on ratio for negative advantages), `is_clip` (detached
+    clipped ratio times logp: CISPO, DISPO), `shape` (ratio / (ratio + gamma)), `power`
+    (ratio ** gamma), `identity` (ratio), `reinforce` (logp).
+
+    `low`, `high` bound the ratio to [1 - low, 1 + high], None leaves that side open;
+    `negative_low`, `negative_high` do so for negative advantages ("same": as the others).
+    """
+
+    kind: Literal["ppo_clip", "is_clip", "shape", "power", "identity", "reinforce"] = "ppo_clip"
+    low: float | None = 0.2
+    high: float | None = 0.2
+    negative_low: float | Literal["same"] | None = "same"
+    negative_high: float | Literal["same"] | None = "same"
+    dual: float | None = Field(default=None, gt=1)
+    gamma: float = Field(default=1.0, gt=0)
+
+
+class Divergence(Strict):
+    """Stage 7: one term added to the loss (or taken from the reward).
+
+    `estimator`: k1, k2, k3 from the sampled token; `k3_ratio` is k3 times the differentiable
+    ratio (TRL's default); `entropy` is minus the exact entropy.
+    """
+
+    target: Literal["reference", "uniform"] = "reference"
+    estimator: Literal["k1", "k2", "k3", "k3_ratio", "entropy"] = "k3"
+    coefficient: float = 0.0
+
+
+class Aggregation(Strict):
+    """Stage 8: how the losses of tokens become one number.
+
+    `token`: mean over all trained tokens. `sequence`: mean over episodes of their token means.
+    `turn`: mean over episodes of the mean over turns of their token means. `constant`: sum over
+    tokens / (episodes * constant), constant being the longest episode allowed (Dr.GRPO).
+    """
+
+    kind: Literal["token", "sequence", "turn", "constant"] = "token"
+    constant: int = Field(default=1024, ge=1)
+
+
+class LearnerSettings(Strict):
+    """What `Learner` needs to know.
+
+    Attributes:
+        group_size: episodes per task; the training loop samples that many.
+        refill: the training loop samples again for groups without variance (DAPO).
+        schedule: of the learning rate after `warmup_steps` of linear warm-up; `linear` and
+            `cosine` reach zero at `total_steps`.
+        max_grad_norm: 0 switches clipping off.
+        mini_batches: optimiser steps a batch of groups is split into; epochs: passes over it.
+        token_budget: tokens of one micro-batch. An episode that is longer has one of its own.
+        logit_budget: logits kept between forward and backward; beyond it they are computed twice.
+        share_prefixes: compute the tokens that rows of a micro-batch have in common once.
+        min_shared: shared prefixes shorter than this are not worth a cut.
+        autocast: compute dtype of the trunk under torch.autocast ("" for none).
+    """
+
+    algorithm: str = "grpo"
+    group_size: int = Field(default=8, ge=1)
+    refill: bool = False
+
+    learning_rate: float = Field(default=1e-6, ge=0)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: int = Field(default=0, ge=0)
+    total_steps: int | None = Field(default=None, ge=1)
+    betas: tuple[float, float] = (0.9, 0.999)
+    adam_epsilon: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, ge=0)
+    mini_batches: int = Field(default=1, ge=1)
+    epochs: int = Field(default=1, ge=1)
+
+    token_budget: int = Field(default=4096, ge=1)
+    logit_budget: int = Field(default=1 << 26, ge=1)
+    share_prefixes: bool = True
+    min_shared: int = Field(default=16, ge=1)
+    autocast: Literal["", "bfloat16", "float16"] = ""
+
+    returns: tuple[Transform, ...] = ()
+    channels: dict[str, Channel] = {"outcome": Channel()}
+    whiten: bool = False
+    field: WeightField = WeightField()
+    ratio: Ratio = Ratio()
+    coefficient: Coefficient = Coefficient()
+    divergences: dict[str, Divergence] = Field(default_factory=dict)
+    aggregation: Aggregation = Aggregation()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        name = given.get("algorithm", "grpo")
+        if name not in PRESETS:
+            raise ValueError(f"no algorithm {name!r}; there are: {', '.join(sorted(PRESETS))}")
+        return merge(PRESETS[name], given)
+
+    @model_validator(mode="after")
+    def _schedule_has_an_end(self) -> LearnerSettings:
+        if self.schedule != "constant" and self.total_steps is None:
+            raise ValueError(f"schedule {self.schedule!r} needs total_steps")
+        return self

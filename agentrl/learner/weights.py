@@ -1,0 +1,59 @@
+"""Stages 3 and 8: one loss weight per trained token, fixed before the first forward.
+
+`loss = (weight * loss_of_token).sum()` over all micro-batches and ranks of an optimiser step, so
+that neither splitting nor packing nor the world size can change it. Denominators count every
+judged episode of the step, also those that are skipped because their gradient is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from agentrl.core import Episode
+from agentrl.learner.credit import TRUNCATED
+from agentrl.learner.rows import Row
+from agentrl.learner.settings import Aggregation, WeightField
+
+
+def aggregation_weights(rows: Sequence[Row], aggregation: Aggregation) -> list[np.ndarray]:
+    """float64[N] for each row.
+
+    `token`, `sequence` and `turn` sum to one over all rows; `constant` sums to the mean length
+    over the constant. An episode of several rows counts once.
+    """
+    if not rows:
+        return []
+    sizes = [len(r.target) for r in rows]
+    episode = np.repeat([r.episode for r in rows], sizes)
+    turn = np.concatenate([r.turn for r in rows])
+    weight = _weights(episode, turn, aggregation)
+    return np.split(weight, np.cumsum(sizes)[:-1])
+
+
+def _weights(episode: np.ndarray, turn: np.ndarray, aggregation: Aggregation) -> np.ndarray:
+    _, e, tokens = np.unique(episode, return_inverse=True, return_counts=True)
+    if aggregation.kind == "token":
+        return np.full(len(e), 1.0 / len(e))
+    if aggregation.kind == "constant":
+        return np.full(len(e), 1.0 / (len(tokens) * aggregation.constant))
+    if aggregation.kind == "sequence":
+        return 1.0 / (len(tokens) * tokens[e])
+    pairs, k, in_turn = np.unique(
+        np.stack([e, turn]), axis=1, return_inverse=True, return_counts=True
+    )
+    turns = np.bincount(pairs[0])
+    k = k.reshape(-1)
+    return np.asarray(1.0 / (len(tokens) * turns[e] * in_turn[k]))
+
+
+def field_weights(row: Row, episode: Episode, field: WeightField) -> np.ndarray:
+    """float64[N], the factor of stage 3 on each token of a row whose advantages are known."""
+    by_sign = np.where(row.advantage >= 0, field.positive, field.negative)
+    return np.asarray(by_sign * field.sources.get(episode.source, 1.0))
+
+
+def kept(episode: Episode, field: WeightField) -> bool:
+    """False for an episode that the field takes out of the loss and its denominators."""
+    return not (field.drop_truncated and episode.status in TRUNCATED)
