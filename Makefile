@@ -1,0 +1,70 @@
+# make demo | test | lint | papers | wheel | image | clean
+# The virtual environment is made on first use; a second call finds it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+VENV ?= .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.agentrl-ready
+# The first Python that is new enough; PYTHON=... overrides.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+TORCH ?= 2.13.0
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+PIP := $(PY) -m pip --disable-pip-version-check -qq
+BASE ?= python:3.11-slim
+IMAGE ?= agentrl:latest
+# make demo SANDBOX=process needs no Docker (and isolates nothing).
+SANDBOX ?= docker
+WITH_DOCKER := $(if $(filter docker,$(SANDBOX)),.ci/with-docker)
+
+.PHONY: demo test lint papers wheel image venv clean
+
+demo: venv
+	$(WITH_DOCKER) $(PY) examples/repair/demo.py --sandbox $(SANDBOX) $(ARGS) || \
+	  { code=$$?; if [ $$code = 69 ]; then \
+	    echo "make demo SANDBOX=process runs it in plain processes, without isolation" >&2; fi; \
+	    exit $$code; }
+
+test: venv
+	.ci/with-docker $(PY) -m pytest -q $(ARGS)
+
+lint: venv
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+
+papers: venv
+	$(PY) -m agentrl.cli papers list
+
+wheel: venv
+	rm -rf dist
+	$(PY) -m build --no-isolation --outdir dist .
+
+image: wheel
+	.ci/with-docker docker build --build-arg BASE=$(BASE) -t $(IMAGE) .
+
+venv: $(READY)
+
+# Without a GPU the CPU build of torch saves gigabytes: first as pip is configured here (works
+# without a network when it lies on disk), then from the index that PyTorch documents.
+$(READY): pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or newer is needed: install it, or give \
+	PYTHON=/path/to/python3" >&2; exit 1; fi
+	@[ -x $(PY) ] || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "cannot make $(VENV): on Debian or Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null && \
+	  ! $(PY) -c 'import torch' 2>/dev/null; then \
+	  echo "no NVIDIA GPU here: installing the CPU build of torch"; \
+	  $(PIP) install "torch==$(TORCH)+cpu" 2>/dev/null || \
+	  $(PIP) install "torch==$(TORCH)" --extra-index-url $(TORCH_CPU_INDEX); fi
+	@echo "installing agentrl and its development tools into $(VENV)"
+	@$(PIP) install -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -type d -exec rm -rf {} +
