@@ -1,0 +1,299 @@
+"""What a run file may say: one class per section, one documented attribute per key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from agentrl.learner.settings import LearnerSettings
+
+CUSTOM = "module:Name"
+
+
+class Section(BaseModel):
+    """Values are taken as written: no text for a number, no yes for a 1."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+    )
+
+
+def by_kind(default: str | None = None) -> Discriminator:
+    """Tell the members of a union by their `kind`; a kind with a colon is a Python name."""
+
+    def tag(value: Any) -> str | None:
+        given = value.get("kind", default) if isinstance(value, dict) else None
+        kind = getattr(value, "kind", given)
+        if isinstance(kind, str) and ":" in kind:
+            return f"kind={CUSTOM}"
+        return None if kind is None else f"kind={kind}"
+
+    return Discriminator(tag)
+
+
+class ModelConfig(Section):
+    """The policy. `model: NAME` is short for `model: {path: NAME}`."""
+
+    path: str
+    """A model directory (Hugging Face layout) or a hub name such as Qwen/Qwen3-0.6B."""
+    dialect: str = "hermes"
+    """How the model writes tool calls: hermes, json, pythonic."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the weights."""
+    device: str = "auto"
+    """auto (a GPU if there is one), cpu, cuda, cuda:1, mps, ..."""
+    template: str | None = None
+    """File with a Jinja chat template to use instead of the model's own."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, given: Any) -> Any:
+        return {"path": given} if isinstance(given, str) else given
+
+
+class TransformersConfig(Section):
+    """The embedded engine: transformers in this process, on the model's device."""
+
+    kind: Literal["transformers"] = "transformers"
+    slots: Annotated[int, Field(ge=1)] = 64
+    """Conversations that are decoded at once; more wait for a slot."""
+    step_tokens: Annotated[int, Field(ge=1)] = 2048
+    """New tokens of one forward pass, at most about."""
+    cache_tokens: Annotated[int, Field(ge=1)] = 262144
+    """Tokens of all KV caches together; the least used conversation is dropped beyond it."""
+
+
+class ScriptedConfig(Section):
+    """A program in the place of the policy: for tests, examples and warm-start episodes."""
+
+    kind: Literal["scripted"] = "scripted"
+    script: str
+    """Python name module:Class of the scripted agent."""
+
+
+EngineConfig = Annotated[
+    Annotated[TransformersConfig, Tag("kind=transformers")]
+    | Annotated[ScriptedConfig, Tag("kind=scripted")],
+    by_kind("transformers"),
+]
+
+
+class DockerConfig(Section):
+    """Containers: no network, no capabilities, not root, removed on every way out."""
+
+    kind: Literal["docker"] = "docker"
+    pool: Annotated[int, Field(ge=1)] = 4
+    """Containers that are kept warm and reused."""
+    image: str | None = None
+    """Image to run; None is the base image of `agentrl sandbox build`."""
+    memory: str = "512m"
+    """Memory limit of a container: a number with k, m or g."""
+    cpus: Annotated[float, Field(gt=0)] = 1.0
+    """CPU limit of a container, in cores."""
+    pids: Annotated[int, Field(ge=8)] = 256
+    """Processes and threads a container may have."""
+
+
+class ProcessConfig(Section):
+    """Plain processes in a temporary directory. This isolates nothing: trusted code only."""
+
+    kind: Literal["process"] = "process"
+    pool: Annotated[int, Field(ge=1)] = 4
+    """Sandboxes that are kept ready and reused."""
+
+
+SandboxConfig = Annotated[
+    Annotated[DockerConfig, Tag("kind=docker")] | Annotated[ProcessConfig, Tag("kind=process")],
+    by_kind("docker"),
+]
+
+
+class _Limits(Section):
+    max_turns: Annotated[int, Field(ge=1)] = 16
+    """Policy messages in one episode."""
+    max_tokens: Annotated[int, Field(ge=1)] = 8192
+    """Tokens of a whole conversation, observations included."""
+    deadline: Annotated[float, Field(gt=0)] = 900.0
+    """Seconds from an episode's first message to its last."""
+    concurrency: Annotated[int, Field(ge=1)] = 64
+    """Episodes that run at once."""
+    retries: Annotated[int, Field(ge=0)] = 2
+    """How often an episode that infrastructure broke is run again before it is left out."""
+
+
+class SweConfig(_Limits):
+    """Repair a repository: the tests decide."""
+
+    kind: Literal["swe"] = "swe"
+    sandbox: SandboxConfig = DockerConfig()
+    """Where the repository lives and the agent's commands run."""
+    tools: list[str] | None = None
+    """Names of the tools the policy gets; None is all of them."""
+    test_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Deadline of one run of the tests."""
+
+
+class CustomConfig(_Limits):
+    """An environment of your own."""
+
+    kind: Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")]
+    """Python name module:Class of the environment."""
+    sandbox: SandboxConfig | None = None
+    """Given to the environment as its keyword `sandboxes` when set."""
+    args: dict[str, Any] = {}
+    """Keyword arguments of the class."""
+
+
+EnvironmentConfig = Annotated[
+    Annotated[SweConfig, Tag("kind=swe")] | Annotated[CustomConfig, Tag(f"kind={CUSTOM}")],
+    by_kind(),
+]
+
+
+class TasksConfig(Section):
+    """Where the tasks come from: JSON Lines files, one task a line."""
+
+    train: str
+    """Tasks to train on."""
+    eval: str | None = None
+    """Held-out tasks, never trained on."""
+    limit: Annotated[int | None, Field(ge=1)] = None
+    """Take only the first so many tasks of each file."""
+
+
+class SamplingConfig(Section):
+    """How the policy draws tokens."""
+
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    """0 is greedy. Training needs more than 0: a group of equal episodes teaches nothing."""
+    max_tokens: Annotated[int, Field(ge=1)] = 512
+    """Tokens of one policy message; a message cut off there executes nothing."""
+
+
+class TrainConfig(Section):
+    """The training loop."""
+
+    steps: Annotated[int, Field(ge=1)] = 100
+    """Batches of groups to train on."""
+    tasks_per_step: Annotated[int, Field(ge=1)] = 8
+    """Tasks of one step; each gets `learner.group_size` episodes."""
+    eval_every: Annotated[int, Field(ge=0)] = 0
+    """Evaluate after every so many steps; 0: only before the first and after the last."""
+    checkpoint_every: Annotated[int, Field(ge=1)] = 10
+    """Save everything after every so many steps (and at the end, and on Ctrl-C)."""
+    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    """Checkpoints that are kept."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Everything random in the run follows from it."""
+
+
+class _Imitation(Section):
+    epochs: Annotated[int, Field(ge=1)] = 1
+    """Passes over the episodes."""
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    """Episodes of one optimiser step."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Of the imitation; `learner.learning_rate` is left for reinforcement learning."""
+    limit: Annotated[int | None, Field(ge=1)] = None
+    """Imitate at most so many episodes."""
+
+
+class ScriptedWarmstart(_Imitation):
+    """Imitate a scripted agent that works on the training tasks."""
+
+    kind: Literal["scripted"] = "scripted"
+    script: str
+    """Python name module:Class of the scripted agent."""
+    attempts: Annotated[int, Field(ge=1)] = 1
+    """Episodes per training task."""
+
+
+class RecordedWarmstart(_Imitation):
+    """Imitate episodes of an earlier run."""
+
+    kind: Literal["recorded"] = "recorded"
+    run: str
+    """The run directory."""
+    split: str = "train"
+    """Which of its episodes."""
+    min_reward: float | None = None
+    """Only episodes that got at least this reward."""
+
+
+WarmstartConfig = Annotated[
+    Annotated[ScriptedWarmstart, Tag("kind=scripted")]
+    | Annotated[RecordedWarmstart, Tag("kind=recorded")],
+    by_kind("scripted"),
+]
+
+
+class EvalConfig(Section):
+    """How the policy is measured; always without guidance."""
+
+    split: Literal["eval", "train"] = "eval"
+    """Which task file."""
+    samples: Annotated[int, Field(ge=1)] = 1
+    """Episodes per task; pass@k is given for k up to this."""
+    max_tasks: Annotated[int | None, Field(ge=1)] = None
+    """Measure on the first so many tasks only."""
+    temperature: Annotated[float | None, Field(ge=0)] = None
+    """None is `sampling.temperature`."""
+    seed: Annotated[int, Field(ge=0)] = 1_000_003
+    """The same for every evaluation, so that before and after face the same draws."""
+
+
+class RunSection(Section):
+    """Where the run is kept."""
+
+    dir: str = ""
+    """The run directory; runs/<name of the run file> when not given."""
+
+
+class RunConfig(Section):
+    """A whole run file."""
+
+    model: ModelConfig
+    """The policy."""
+    engine: EngineConfig = TransformersConfig()
+    """Who produces tokens."""
+    environment: EnvironmentConfig
+    """What the policy acts in."""
+    tasks: TasksConfig
+    """What it is to do."""
+    reward: dict[str, Any]
+    """How an episode is judged; kinds and their settings: docs/rewards.md."""
+    sampling: SamplingConfig = SamplingConfig()
+    """How tokens are drawn."""
+    learner: LearnerSettings = LearnerSettings()
+    """How weights are learned."""
+    train: TrainConfig = TrainConfig()
+    """The loop."""
+    warmstart: WarmstartConfig | None = None
+    """Imitation before reinforcement learning; none when left out."""
+    eval: EvalConfig = EvalConfig()
+    """The measurement."""
+    run: RunSection = RunSection()
+    """The run directory."""
+
+    def plain(self) -> dict[str, Any]:
+        """The resolved configuration as JSON-able values; reading it gives this object again."""
+        return self.model_dump(mode="json")
+
+
+def kinds(annotation: Any) -> dict[str, type[BaseModel]]:
+    """The members of a union made with `by_kind`, by kind; empty when it is none."""
+    found: dict[str, type[BaseModel]] = {}
+    _walk(annotation, found.__setitem__)
+    return found
+
+
+def _walk(annotation: Any, found: Callable[[str, type[BaseModel]], None]) -> None:
+    marks = getattr(annotation, "__metadata__", ())
+    for mark in marks:
+        if isinstance(mark, Tag):
+            found(mark.tag.removeprefix("kind="), annotation.__origin__)
+            return
+    for part in getattr(annotation, "__args__", ()):
+        _walk(part, found)
