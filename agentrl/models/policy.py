@@ -157,7 +157,7 @@ def _readable(where: str, what: str, fix: str) -> Iterator[None]:
     """Turn whatever a foreign file makes transformers raise into a ModelError."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001  (foreign files fail in any way)
+    except Exception as error:  # foreign files fail in any way
         reason = str(error).strip().split("\n")[0][:300]
         raise ModelError(
             f"{what}: {reason or type(error).__name__}", where=where, fix=fix

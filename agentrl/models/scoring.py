@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+import itertools
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ class CausalPacking:
     """
 
     def __init__(self, bounds: Sequence[int]) -> None:
-        self.spans = list(zip(bounds, bounds[1:], strict=False))
+        self.spans = list(itertools.pairwise(bounds))
 
     def attend(
         self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float
@@ -54,3 +56,56 @@ def score_logprobs(policy: Policy, tokens: Sequence[int] | np.ndarray) -> np.nda
         ).last_hidden_state[0]
         logprobs = policy.logits(hidden[:-1]).log_softmax(-1)
         return logprobs.gather(1, ids[1:, None])[:, 0].cpu().numpy()
+
+
+def score_packed(
+    policy: Policy,
+    sequences: Sequence[Sequence[int]],
+    *,
+    row_tokens: int = 4096,
+    head_rows: int = 1024,
+) -> list[np.ndarray]:
+    """`score_logprobs` of many sequences: packed end to end, the head run on a chunk at a time.
+
+    Args:
+        row_tokens: tokens in one forward pass (one sequence may have more).
+        head_rows: positions whose logits exist at once.
+    """
+    out: list[np.ndarray] = []
+    for row in _rows(sequences, row_tokens):
+        ids = torch.as_tensor([t for s in row for t in s], device=policy.device)
+        bounds = [0, *itertools.accumulate(len(s) for s in row)]
+        positions = torch.cat([torch.arange(len(s)) for s in row]).to(policy.device)
+        with torch.no_grad():
+            hidden = policy.body(
+                input_ids=ids[None],
+                position_ids=positions[None],
+                use_cache=False,
+                packing=CausalPacking(bounds),
+            ).last_hidden_state[0]
+            # The token behind a sequence's last belongs to another one: that column is cut off.
+            following = ids.roll(-1)
+            logprobs = torch.cat(
+                [
+                    policy.logits(h).log_softmax(-1).gather(1, t[:, None])[:, 0]
+                    for h, t in zip(
+                        hidden.split(head_rows), following.split(head_rows), strict=True
+                    )
+                ]
+            )
+        values = logprobs.cpu().numpy()
+        out.extend(values[a : b - 1] for a, b in itertools.pairwise(bounds))
+    return out
+
+
+def _rows(sequences: Sequence[Sequence[int]], limit: int) -> Iterator[list[Sequence[int]]]:
+    row: list[Sequence[int]] = []
+    total = 0
+    for sequence in sequences:
+        if row and total + len(sequence) > limit:
+            yield row
+            row, total = [], 0
+        row.append(sequence)
+        total += len(sequence)
+    if row:
+        yield row

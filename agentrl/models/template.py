@@ -93,7 +93,7 @@ def render_template(
         )
     except AgentRLError:
         raise
-    except Exception as error:  # noqa: BLE001  (a template is a foreign program: it can raise anything)
+    except Exception as error:  # a template can raise anything
         roles = ", ".join(m.role for m in messages) or "none"
         raise ModelError(
             f"the chat template failed to render: {type(error).__name__}: {error}",

@@ -14,10 +14,12 @@ from agentrl.models.template import builtin_template
 from agentrl.models.tokenizer import ChatTokenizer
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from tokenizers.pre_tokenizers import PreTokenizer
     from transformers import PreTrainedTokenizerFast
 
 COMPACT_SPECIALS = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>")
-# Words with their leading space or sign, numbers, signs with the line ends behind them, white space.
+# Words with their leading space or sign, numbers, signs with the line ends behind them, spaces.
 _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
@@ -76,7 +78,7 @@ def train_tokenizer(
     )
 
 
-def _pre_tokenizer(digits: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _pre_tokenizer(digits: int) -> PreTokenizer:
     from tokenizers import Regex, pre_tokenizers
 
     number = r"\p{N}" if digits == 1 else rf"\p{{N}}{{1,{digits}}}"
@@ -88,7 +90,7 @@ def _pre_tokenizer(digits: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
     )
 
 
-def _with_numbers(tokenizer, numbers: list[str], *, digits: int):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _with_numbers(tokenizer: Tokenizer, numbers: list[str], *, digits: int) -> Tokenizer:
     """Add the numbers as whole words of the vocabulary.
 
     No merge leads to them (digits were kept apart in training); `ignore_merges` takes a word

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -75,7 +76,7 @@ class ChatTokenizer:
         # Some vocabularies hold the control tokens as ordinary pieces too: cut them in two.
         pattern = "|".join(re.escape(s) for s in sorted(self.specials, key=len, reverse=True))
         cuts = [0, *(m.start() + 1 for m in re.finditer(pattern, text)), len(text)]
-        parts = [text[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+        parts = [text[a:b] for a, b in itertools.pairwise(cuts)]
         return [i for p in parts for i in self._plain.encode(p, add_special_tokens=False).ids]
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -1,0 +1,256 @@
+"""The embedded default: a transformers model in this process, batched continuously.
+
+Weights are shared in memory with the learner. One worker thread computes; `generate` only waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from collections.abc import Sequence as SequenceOf
+from contextlib import asynccontextmanager, contextmanager
+
+import numpy as np
+
+from agentrl.core import ConfigError, Generation, InfraError, Sampling
+from agentrl.engines.batching import Batcher, Counters, Sequence
+from agentrl.models.policy import Policy
+from agentrl.models.scoring import score_packed
+
+
+class TransformersEngine:
+    """Continuous batching over KV caches that are kept per conversation and shared by prompt.
+
+    What is guaranteed: with the same weights, machine and number of threads, a seeded generation
+    gives the same tokens and bit-identical log-probabilities whatever else runs beside it, in
+    whatever order, as long as its session's cache was not evicted in between (`evicted` counts
+    that). Across an eviction, machines or thread counts, log-probabilities agree to about 1e-6
+    and a token differs only when the noise moves a boundary across its random number.
+
+    Args:
+        policy: model and tokenizer; the learner may change its weights inside `paused()`.
+        max_slots: sequences that run at once; more wait in order.
+        step_tokens: new tokens in one forward pass.
+        cache_tokens: capacity of all KV caches together, in tokens.
+        seed: added to every request's seed.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        max_slots: int = 64,
+        step_tokens: int = 2048,
+        cache_tokens: int = 1 << 18,
+        seed: int = 0,
+    ) -> None:
+        for name, value in (
+            ("max_slots", max_slots),
+            ("step_tokens", step_tokens),
+            ("cache_tokens", cache_tokens),
+        ):
+            if value < 1:
+                raise ConfigError(f"{name} is {value}", where="transformers engine", fix="use 1 up")
+        self.policy = policy
+        self._batcher = Batcher(policy, max_slots, step_tokens, cache_tokens)
+        self._seed = seed
+        # Guards the inbox and the flags; the batcher itself belongs to whoever steps or pauses.
+        self._wake = threading.Condition()
+        self._inbox: list[Sequence] = []
+        self._ended: list[str] = []
+        self._pauses = 0
+        self._stepping = False
+        self._closed = False
+        self._lost: InfraError | None = None
+        self._thread = threading.Thread(target=self._work, name="agentrl-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def version(self) -> int:
+        """Version of the weights that sample now."""
+        return self._batcher.version
+
+    @property
+    def counters(self) -> Counters:
+        return self._batcher.counters
+
+    @property
+    def evicted(self) -> int:
+        """Live conversations that lost their cache for want of room."""
+        return self._batcher.store.evicted
+
+    @property
+    def running(self) -> int:
+        """Sequences that run now."""
+        return len(self._batcher.running)
+
+    async def generate(
+        self,
+        tokens: SequenceOf[int] | np.ndarray,
+        sampling: Sampling,
+        *,
+        session: str = "",
+        seed: int = 0,
+    ) -> Generation:
+        """Continue `tokens` until a stop id, `sampling.max_tokens` or the model's last position.
+
+        A context that already fills the model gives no token and the reason "length".
+
+        Raises:
+            InfraError: `engine_lost` (the engine broke or was closed), `bad_logits` (NaN).
+            ConfigError: no tokens, or ids that the model does not have.
+        """
+        ids = self._checked(tokens)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Generation] = loop.create_future()
+        sequence = Sequence(ids, sampling, session, self._seed + seed, _delivery(loop, future))
+        with self._wake:
+            if self._lost is not None or self._closed:
+                raise self._gone()
+            self._inbox.append(sequence)
+            self._wake.notify_all()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            sequence.cancelled = True
+            with self._wake:
+                self._wake.notify_all()
+            raise
+
+    async def end_session(self, session: str) -> None:
+        """Free the conversation's cache (its prompt may stay, for siblings yet to come)."""
+        with self._wake:
+            self._ended.append(session)
+            self._wake.notify_all()
+
+    async def score(self, sequences: SequenceOf[SequenceOf[int] | np.ndarray]) -> list[np.ndarray]:
+        """log pi(tokens[i + 1] | tokens[..i]) of every sequence: float32[T - 1] each."""
+        ids = [self._checked(s) for s in sequences]
+        async with self.paused():
+            return await asyncio.to_thread(score_packed, self.policy, ids)
+
+    def weights_updated(self, version: int) -> None:
+        """The learner changed the weights (inside `paused()`): from the next step on tokens carry
+        `version`, and no row that the old weights made is used again.
+
+        Conversations in the middle of a generation go on from the tokens they have.
+        """
+        with self.pausing():
+            self._batcher.set_version(version)
+
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """No step runs inside. Blocks the thread until the current step is over."""
+        with self._wake:
+            self._pauses += 1
+            while self._stepping:
+                self._wake.wait()
+        try:
+            yield
+        finally:
+            self._resume()
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """No step runs inside. Waits for the current step without blocking the event loop."""
+        with self._wake:
+            self._pauses += 1
+        try:
+            while self._stepping:
+                await asyncio.sleep(0.001)
+            yield
+        finally:
+            self._resume()
+
+    async def close(self) -> None:
+        """End the thread; whoever still waits gets `InfraError("engine_lost")`."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+        await asyncio.to_thread(self._thread.join)
+
+    def _resume(self) -> None:
+        with self._wake:
+            self._pauses -= 1
+            self._wake.notify_all()
+
+    def _checked(self, tokens: SequenceOf[int] | np.ndarray) -> list[int]:
+        ids = tokens.tolist() if isinstance(tokens, np.ndarray) else [int(t) for t in tokens]
+        known = self.policy.model.get_input_embeddings().weight.shape[0]
+        if not ids or min(ids) < 0 or max(ids) >= known:
+            what = f"ids from {min(ids)} to {max(ids)}" if ids else "no tokens"
+            raise ConfigError(f"asked to continue {what}; the model has ids 0 to {known - 1}")
+        return ids
+
+    def _work(self) -> None:
+        """The worker thread. Whatever ends it is told to everyone who waits."""
+        try:
+            while self._next():
+                try:
+                    self._batcher.step()
+                except Exception as error:  # noqa: BLE001  (told to every request of the batch)
+                    self._batcher.fail(_lost(f"a forward pass failed: {_name(error)}"))
+                finally:
+                    with self._wake:
+                        self._stepping = False
+                        self._wake.notify_all()
+        except BaseException as error:
+            self._lost = _lost(f"the worker thread died: {_name(error)}")
+            raise
+        finally:
+            with self._wake:
+                self._closed, self._stepping = True, False
+                self._take_inbox()
+                self._wake.notify_all()
+            self._batcher.fail(self._gone())
+
+    def _next(self) -> bool:
+        """Wait for something to do and claim the right to step; False when closed."""
+        with self._wake:
+            while not self._closed:
+                if self._pauses == 0:
+                    self._take_inbox()
+                    if self._batcher.busy:
+                        self._stepping = True
+                        return True
+                self._wake.wait()
+            return False
+
+    def _take_inbox(self) -> None:
+        for sequence in self._inbox:
+            self._batcher.add(sequence)
+        self._inbox.clear()
+        for session in self._ended:
+            self._batcher.store.end(session)
+        self._ended.clear()
+
+    def _gone(self) -> InfraError:
+        return self._lost or _lost("the engine is closed")
+
+
+def _lost(what: str) -> InfraError:
+    return InfraError("engine_lost", what, where="transformers engine")
+
+
+def _name(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _delivery(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Generation]):  # type: ignore[no-untyped-def]
+    """A callable for the worker thread that resolves `future` in its own loop."""
+
+    def resolve(outcome: Generation | InfraError) -> None:
+        if future.done():
+            return
+        if isinstance(outcome, InfraError):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    def deliver(outcome: Generation | InfraError) -> None:
+        # A loop that is closed has nobody left who waits.
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(resolve, outcome)
+
+    return deliver
