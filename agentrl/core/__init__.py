@@ -14,7 +14,7 @@ from agentrl.core.errors import (
     TaskFileError,
 )
 from agentrl.core.messages import Image, Message, ToolCall, ToolResult
-from agentrl.core.sandbox import ExecResult, Process, Sandbox
+from agentrl.core.sandbox import ExecResult, Process, Sandbox, SandboxProvider
 from agentrl.core.score import Check, Reward, Score
 from agentrl.core.seeds import derive_seed
 from agentrl.core.task import Task
@@ -38,6 +38,7 @@ __all__ = [
     "Sampling",
     "Sandbox",
     "SandboxError",
+    "SandboxProvider",
     "Score",
     "Segment",
     "SegmentBuilder",

@@ -101,3 +101,27 @@ class Sandbox(Protocol):
     async def close(self) -> None:
         """Remove it; safe to call twice."""
         ...
+
+
+@runtime_checkable
+class SandboxProvider(Protocol):
+    """Where environments get sandboxes from; shared by many episodes on one event loop.
+
+    Every method raises `SandboxError` when no sandbox can be had.
+    """
+
+    async def acquire(self) -> Sandbox:
+        """A sandbox in its initial state; waits while all are in use."""
+        ...
+
+    async def fresh(self) -> Sandbox:
+        """A sandbox that nobody has used before, for grading. Given back with `release` too."""
+        ...
+
+    async def release(self, sandbox: Sandbox) -> None:
+        """Give one back, whatever state it is in; safe to call twice."""
+        ...
+
+    async def close(self) -> None:
+        """Remove every sandbox, also those in use; safe to call twice."""
+        ...

@@ -1,0 +1,52 @@
+"""Sending the supervisor into a sandbox as program text, over the stream it will then serve.
+
+Not as an argument: the agent would see all of it in `ps`.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PACKAGE = "agentrl.sandboxes.inside"
+MODULES = ("processes", "files", "spawning", "supervisor")
+READ_PROGRAM = (
+    "import os\n"
+    "def take(n, t=b''):\n"
+    "    while len(t) < n: t += os.read(0, n - len(t)) or exit(0)\n"
+    "    return t\n"
+    "exec(take(int(take(8))))"
+)
+# No site, no environment variables of the image.
+INTERPRETER_OPTIONS = ["-I", "-S", "-u", "-c", READ_PROGRAM]
+
+LOADER = """
+import sys, types
+name = ""
+for part in {package!r}.split("."):
+    name = name + "." + part if name else part
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = []
+package = sys.modules[name]
+for module, text in {modules!r}:
+    loaded = types.ModuleType(name + "." + module)
+    sys.modules[loaded.__name__] = loaded
+    setattr(package, module, loaded)
+    exec(compile(text, "<" + module + ">", "exec"), loaded.__dict__)
+"""
+
+
+@cache
+def _modules() -> str:
+    folder = Path(__file__).with_name("inside")
+    modules = [(name, (folder / f"{name}.py").read_text()) for name in MODULES]
+    return LOADER.format(package=PACKAGE, modules=modules)
+
+
+def program(config: dict[str, Any]) -> bytes:
+    """The first bytes to send to `python3 *INTERPRETER_OPTIONS`: length and text."""
+    text = f"{_modules()}\nimport json\nloaded.main(json.loads({json.dumps(config)!r}))"
+    data = text.encode()
+    return b"%08d" % len(data) + data

@@ -1,0 +1,223 @@
+"""A sandbox in a Docker container: no network, hard limits, nothing to write but sized tmpfs.
+
+The container's first process is the supervisor (see `inside/supervisor.py`), spoken to over the
+stream attached to the container: no `docker exec` per command, which costs 60 ms each. When that
+stream breaks because the owner died, even by SIGKILL, the supervisor ends and the engine removes
+the container by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from agentrl.core import SandboxError
+from agentrl.sandboxes.base import SupervisedSandbox
+from agentrl.sandboxes.bootstrap import INTERPRETER_OPTIONS, program
+from agentrl.sandboxes.channel import Channel
+from agentrl.sandboxes.engine import DockerEngine, image_missing
+from agentrl.sandboxes.owner import OWNER, owner, remove
+
+UID = 1000
+HOME = "/home/agent"
+START_SECONDS = 60.0
+MB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a container may use.
+
+    Attributes:
+        memory_mb: of all processes and of the files in the writable folders; no swap beyond it.
+        work_mb, tmp_mb: size of the working directory; of /tmp and of the home directory each.
+        pids: processes and threads.
+        cpus: processor time per wall time.
+        open_files: per process.
+        inodes: files and folders in each writable folder.
+    """
+
+    memory_mb: int = 1024
+    work_mb: int = 256
+    tmp_mb: int = 128
+    pids: int = 256
+    cpus: float = 1.0
+    open_files: int = 4096
+    inodes: int = 100_000
+
+
+class DockerSandbox(SupervisedSandbox):
+    """Implements `agentrl.core.Sandbox`; made by `DockerSandbox.create`.
+
+    The agent is uid 1000 without capabilities and cannot gain any; the root file system is
+    read-only; work directory, /tmp, the home directory and /dev/shm are tmpfs.
+    """
+
+    def __init__(self, engine: DockerEngine, image: str, limits: Limits, workdir: str) -> None:
+        super().__init__()
+        self.id = ""
+        self.image = image
+        self.limits = limits
+        self.workdir = workdir
+        self._engine = engine
+        self._volumes = False
+        self._remove: Callable[[], object] = lambda: None
+
+    @classmethod
+    async def create(
+        cls,
+        engine: DockerEngine,
+        image: str,
+        *,
+        limits: Limits | None = None,
+        workdir: str = "/work",
+    ) -> DockerSandbox:
+        """Start a container (0.2 to 0.4 s).
+
+        Args:
+            image: needs python3 (3.7 or later), tar, find, and bash or sh.
+
+        Raises:
+            SandboxError: cause `image_missing`, `docker_refused`, `docker_down` or
+                `sandbox_died` (it ended at once; the error says what it printed).
+        """
+        sandbox = cls(engine, image, limits or Limits(), workdir)
+        await sandbox._open()
+        return sandbox
+
+    async def reset(self) -> None:
+        """Exact: where emptying the container in place leaves anything, it is replaced."""
+        async with self._turn:
+            if self._channel.gone is not None:
+                raise self._channel.gone
+            if self._volumes or await self._reset_in_place():
+                await self.close()
+                await self._open()
+
+    async def close(self) -> None:
+        self._channel.close()
+        await self._engine.call(self._remove)
+
+    async def _open(self) -> None:
+        self.id = f"agentrl-{secrets.token_hex(4)}"
+        self._channel = Channel(self.id, program(self._supervisor()), docker=True)
+        # Also at interpreter exit, but not in a forked child of the owner.
+        self._remove = weakref.finalize(
+            self, _remove_own, os.getpid(), self._engine, self.id
+        )  # fmt: skip
+        try:
+            stream = await self._engine.call(self._start)
+            loop = asyncio.get_running_loop()
+            await loop.create_connection(lambda: self._channel, sock=stream)
+            async with asyncio.timeout(START_SECONDS):
+                await self._channel.ready
+        except BaseException as error:
+            await asyncio.shield(self.close())
+            if isinstance(error, TimeoutError):
+                what = f"its supervisor did not answer within {START_SECONDS:g} s"
+                raise SandboxError("sandbox_died", what, where=self.id) from error
+            raise
+
+    def _start(self) -> socket.socket:
+        """Create, attach, start (in a thread); the stream is attached first and loses nothing."""
+        import docker.errors
+
+        api = self._engine.api
+        try:
+            container = api.create_container_from_config(self._config(), self.id)["Id"]
+        except docker.errors.ImageNotFound as error:
+            raise image_missing(self.image, self._engine.host) from error
+        self._volumes = bool(api.inspect_image(self.image)["Config"].get("Volumes"))
+        asked = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+        attached = api.attach_socket(container, params=asked)
+        stream = socket.socket(fileno=os.dup(attached.fileno()))
+        attached.close()
+        try:
+            api.start(container)
+        except BaseException:
+            stream.close()
+            raise
+        stream.setblocking(False)
+        return stream
+
+    def _supervisor(self) -> dict[str, Any]:
+        return {
+            "uid": UID,
+            "workdir": self.workdir,
+            "env": {"HOME": HOME, "USER": "agent", "LANG": "C.UTF-8", "TMPDIR": "/tmp"},
+            "rlimits": {"core": 0},
+            "writable": [
+                [self.workdir, 0o755],
+                [HOME, 0o755],
+                ["/tmp", 0o1777],
+                ["/dev/shm", 0o1777],
+                ["/dev/mqueue", 0o1777],
+            ],
+        }
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "Image": self.image,
+            "Entrypoint": ["python3"],
+            "Cmd": INTERPRETER_OPTIONS,
+            "User": "0:0",
+            "WorkingDir": "/",
+            "Hostname": "sandbox",
+            "OpenStdin": True,
+            "StdinOnce": True,
+            "AttachStdin": True,
+            "AttachStdout": True,
+            "AttachStderr": True,
+            "NetworkDisabled": True,
+            "Labels": {OWNER: owner()},
+            "Healthcheck": {"Test": ["NONE"]},
+            "HostConfig": _host_config(self.limits, self.workdir),
+        }
+
+
+def _host_config(limits: Limits, workdir: str) -> dict[str, Any]:
+    memory = limits.memory_mb * MB
+
+    def tmpfs(size_mb: int, owned: str) -> str:
+        size = f"size={size_mb}m,nr_inodes={limits.inodes}"
+        return f"rw,exec,nosuid,nodev,{size},{owned}"
+
+    mine = f"mode=0755,uid={UID},gid={UID}"
+    return {
+        "AutoRemove": True,
+        "NetworkMode": "none",
+        "ReadonlyRootfs": True,
+        "CapDrop": ["ALL"],
+        # For the supervisor only: to become the agent and to kill it. Children lose them with
+        # uid 0, and no-new-privileges keeps them from coming back.
+        "CapAdd": ["SETUID", "SETGID", "KILL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "Memory": memory,
+        "MemorySwap": memory,
+        "PidsLimit": limits.pids,
+        "NanoCpus": int(limits.cpus * 1e9),
+        "ShmSize": 64 * MB,
+        "Ulimits": [
+            {"Name": "core", "Soft": 0, "Hard": 0},
+            {"Name": "nofile", "Soft": limits.open_files, "Hard": limits.open_files},
+        ],
+        "Tmpfs": {
+            workdir: tmpfs(limits.work_mb, mine),
+            HOME: tmpfs(limits.tmp_mb, mine),
+            "/tmp": tmpfs(limits.tmp_mb, "mode=1777"),
+        },
+        "IpcMode": "private",
+        # Output of the agent must not fill the host's disk.
+        "LogConfig": {"Type": "none"},
+    }
+
+
+def _remove_own(pid: int, engine: DockerEngine, name: str) -> None:
+    if os.getpid() == pid:
+        remove(engine, name)

@@ -1,0 +1,392 @@
+"""The first process of a sandbox: runs commands for the host over one framed byte stream.
+
+In a container it is PID 1 under uid 0, without capabilities except to become the agent's uid and
+to kill it. What the agent runs has another uid, so it can neither kill the supervisor nor forge
+what it reports, and `kill(-1)` from here ends every process of the agent at once. The same text
+serves `ProcessSandbox`, where it is a plain child of the host process and finds what to end by
+walking its descendants (it is their subreaper).
+
+Why Python and not bash: binary-safe framing, deadlines and a change of uid need no helper
+programs this way, and a command costs no more than waking a shell that is already waiting.
+
+Frame: kind (1 byte), job number (uint32), payload length (uint32), payload; big-endian.
+From the host: R run, D stdin data, E stdin end, K kill, Z reset.
+To the host: S started, O output, X end of a job (JSON).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import struct
+import sys
+import time
+from typing import Any, NoReturn
+
+from agentrl.sandboxes.inside import processes
+from agentrl.sandboxes.inside.spawning import Spawner
+
+FRAME = struct.Struct(">cII")
+CHUNK = 1 << 16
+HIGH = 1 << 20
+STDIN_LIMIT = 64 << 20
+DISCARDED_PIPES = 64
+
+
+class Job:
+    """One command, file operation or kept program."""
+
+    def __init__(self, number: int, spec: dict[str, Any]) -> None:
+        self.number = number
+        self.pid = 0
+        self.out = self.err = self.stdin = -1
+        self.pending = bytearray()
+        self.stdin_ended = False
+        self.started = time.monotonic()
+        timeout = spec.get("timeout")
+        self.deadline = None if timeout is None else self.started + timeout
+        self.limit = spec.get("limit")
+        self.sent = 0
+        self.code: int | None = None
+        self.timed_out = self.truncated = False
+        self.tail = b""
+
+    def feed(self) -> None:
+        """Write what waits for its stdin."""
+        while self.pending:
+            try:
+                written = os.write(self.stdin, self.pending[:CHUNK])
+            except BlockingIOError:
+                return
+            except OSError:
+                written = len(self.pending)
+                self.stdin_ended = True
+            del self.pending[:written]
+        if self.stdin_ended:
+            os.close(self.stdin)
+            self.stdin = -1
+
+    def read_errors(self) -> bool:
+        """Keep the end of stderr; False when there is none now."""
+        try:
+            data = os.read(self.err, CHUNK)
+        except BlockingIOError:
+            return False
+        if not data:
+            os.close(self.err)
+            self.err = -1
+        self.tail = (self.tail + data)[-4096:]
+        return bool(data)
+
+    def result(self) -> bytes:
+        fields = {
+            "code": 124 if self.timed_out else self.code,
+            "timed_out": self.timed_out,
+            "truncated": self.truncated,
+            "seconds": time.monotonic() - self.started,
+            "tail": self.tail.decode("utf-8", "replace"),
+        }
+        return json.dumps(fields).encode()
+
+
+class Supervisor:
+    """Single-threaded: one poll loop over the channel and the pipes of all jobs."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.home = config.get("home")
+        self.init = os.getpid() == 1
+        self.spawner = Spawner(config)
+        self.jobs: dict[int, Job] = {}
+        self.survivors: dict[int, bytes | None] = {}
+        self.discard: list[int] = []
+        self.inbox, self.outbox = bytearray(), bytearray()
+        self.warm: tuple[int, int, int] | None = None
+        self.wake, wake_writer = os.pipe()
+        for fd in (0, 1, self.wake, wake_writer):
+            os.set_blocking(fd, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self.stop)
+        signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+
+    def serve(self) -> NoReturn:
+        self.prepare()
+        self.send(b"S", 0, json.dumps({"python": sys.version.split()[0]}).encode())
+        while True:
+            self.flush()
+            self.turn()
+
+    def stop(self, *_: object) -> NoReturn:
+        """The host is gone or says stop: take everything along."""
+        self.kill_all()
+        if self.home:
+            os.chdir("/")
+            os.spawnvp(os.P_WAIT, "rm", ["rm", "-rf", "--", self.home])
+        os._exit(0)
+
+    # The channel.
+
+    def send(self, kind: bytes, number: int, payload: bytes) -> None:
+        self.outbox += FRAME.pack(kind, number, len(payload))
+        self.outbox += payload
+
+    def flush(self) -> None:
+        while self.outbox:
+            try:
+                written = os.write(1, self.outbox[:CHUNK])
+            except BlockingIOError:
+                return
+            except OSError:
+                self.stop()
+            del self.outbox[:written]
+
+    def receive(self) -> None:
+        try:
+            data = os.read(0, 4 * CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.stop()
+        self.inbox += data
+        while len(self.inbox) >= FRAME.size:
+            kind, number, length = FRAME.unpack_from(self.inbox)
+            if len(self.inbox) < FRAME.size + length:
+                return
+            payload = bytes(self.inbox[FRAME.size : FRAME.size + length])
+            del self.inbox[: FRAME.size + length]
+            self.handle(kind, number, payload)
+
+    def handle(self, kind: bytes, number: int, payload: bytes) -> None:
+        if kind == b"R":
+            self.run(number, json.loads(payload))
+            return
+        if kind == b"Z":
+            self.reset(number)
+            return
+        job = self.jobs.get(number)
+        if job is None:
+            return
+        if kind == b"K":
+            self.kill_job(job)
+        elif job.stdin >= 0:
+            job.pending += payload
+            job.stdin_ended = job.stdin_ended or kind == b"E"
+            job.feed()
+            if len(job.pending) > STDIN_LIMIT and job.deadline is None:
+                self.kill_job(job)
+
+    # Jobs.
+
+    def run(self, number: int, spec: dict[str, Any]) -> None:
+        job = Job(number, spec)
+        try:
+            self.begin(job, spec)
+        except OSError:
+            # No process or memory left: earlier background programs have taken them.
+            self.kill_all()
+            self.begin(job, spec)
+        self.jobs[number] = job
+
+    def begin(self, job: Job, spec: dict[str, Any]) -> None:
+        if spec["op"] != "shell":
+            job.pid, job.out, job.err, job.stdin = self.spawner.program(spec)
+            return
+        warm, self.warm = self.warm, None
+        job.pid, job.out, job.stdin = warm or self.spawner.shell()
+        job.pending += spec["command"].encode("utf-8", "surrogateescape")
+        job.stdin_ended = True
+        job.feed()
+
+    def prepare(self) -> None:
+        """Have the next command's shell waiting."""
+        if self.warm is None:
+            with contextlib.suppress(OSError):
+                self.warm = self.spawner.shell()
+
+    def pump(self, job: Job) -> bool:
+        """Forward one chunk of output; False when there is none now."""
+        try:
+            data = os.read(job.out, CHUNK)
+        except BlockingIOError:
+            return False
+        if not data:
+            os.close(job.out)
+            job.out = -1
+            return False
+        if job.limit is not None and job.sent + len(data) > job.limit:
+            data = data[: job.limit - job.sent]
+            job.truncated = True
+        job.sent += len(data)
+        if data:
+            self.send(b"O", job.number, data)
+        if job.truncated:
+            self.kill_job(job)
+        return not job.truncated
+
+    def finish(self, job: Job) -> None:
+        """Send what the pipes still hold (a survivor may keep them open) and the result."""
+        for _ in range(64):
+            if job.out < 0 or job.truncated or not self.pump(job):
+                break
+        for _ in range(4):
+            if job.err < 0 or not job.read_errors():
+                break
+        del self.jobs[job.number]
+        self.send(b"X", job.number, job.result())
+        self.flush()
+        if job.stdin >= 0:
+            os.close(job.stdin)
+        # A background program that goes on writing must not die of a closed pipe.
+        self.discard += [fd for fd in (job.out, job.err) if fd >= 0]
+        while len(self.discard) > DISCARDED_PIPES:
+            os.close(self.discard.pop(0))
+        self.survivors = dict(processes.tree(self.below(), {}))
+        self.prepare()
+
+    # Ending processes.
+
+    def below(self) -> list[int]:
+        found = processes.children(os.getpid())
+        return [pid for pid in found if self.warm is None or pid != self.warm[0]]
+
+    def kill_job(self, job: Job) -> None:
+        """End all that the job started, wherever it moved to; older survivors stay."""
+        keep = dict(self.survivors)
+        keep.pop(job.pid, None)
+        keep.update(
+            {
+                other.pid: processes.born(other.pid)
+                for other in self.jobs.values()
+                if other is not job
+            }
+        )
+        until = time.monotonic() + 2.0
+        while True:
+            own = processes.tree([job.pid], {}) if job.code is None else {}
+            victims = {**own, **processes.tree(self.below(), keep)}
+            if not victims or time.monotonic() > until:
+                break
+            for pid in victims:
+                processes.kill(pid)
+            self.reap()
+            time.sleep(0.0005)
+        if victims and self.init:
+            processes.kill(-1)
+        if job.code is None:
+            job.code = 137
+
+    def kill_all(self) -> bool:
+        """Kill every other process of the sandbox; True when none is left."""
+        until = time.monotonic() + 5.0
+        while time.monotonic() < until:
+            if self.init:
+                processes.kill(-1)
+            for pid in [] if self.init else processes.tree(processes.children(os.getpid()), {}):
+                processes.kill(pid)
+            if not self.reap() and not (self.init and processes.others()):
+                return True
+            time.sleep(0.0005)
+        return False
+
+    def reap(self) -> bool:
+        """Collect the exit codes of the dead; False when no child is left at all."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if self.warm and pid == self.warm[0]:
+                os.close(self.warm[1])
+                os.close(self.warm[2])
+                self.warm = None
+            for job in self.jobs.values():
+                if job.pid == pid and job.code is None:
+                    killed = os.WIFSIGNALED(status)
+                    job.code = 128 + os.WTERMSIG(status) if killed else os.WEXITSTATUS(status)
+
+    def reset(self, number: int) -> None:
+        problem = "" if self.kill_all() else "processes are left"
+        for job in self.jobs.values():
+            self.discard += [fd for fd in (job.out, job.err, job.stdin) if fd >= 0]
+        for fd in self.discard:
+            os.close(fd)
+        self.jobs, self.discard, self.survivors = {}, [], {}
+        problem = problem or self.spawner.wipe() or (processes.ipc_left() if self.init else "")
+        self.send(b"X", number, json.dumps({"code": 0, "tail": problem}).encode())
+        self.flush()
+        self.prepare()
+
+    # The loop.
+
+    def watch(self) -> set[int]:
+        """Wait for work; the descriptors that are ready."""
+        poll = select.poll()
+        poll.register(self.wake, select.POLLIN)
+        jobs = self.jobs.values()
+        if not any(job.deadline and len(job.pending) > HIGH for job in jobs):
+            poll.register(0, select.POLLIN)
+        if self.outbox:
+            poll.register(1, select.POLLOUT)
+        for job in jobs:
+            for fd in (job.out, job.err):
+                if fd >= 0 and len(self.outbox) < HIGH:
+                    poll.register(fd, select.POLLIN)
+            if job.pending and job.stdin >= 0:
+                poll.register(job.stdin, select.POLLOUT)
+        for fd in self.discard:
+            poll.register(fd, select.POLLIN)
+        deadlines = [job.deadline for job in jobs if job.deadline is not None]
+        wait = (min(deadlines) - time.monotonic()) * 1000 + 1 if deadlines else None
+        return {fd for fd, _ in poll.poll(None if wait is None else max(0.0, wait))}
+
+    def turn(self) -> None:
+        ready = self.watch()
+        if 0 in ready:
+            self.receive()
+        for job in list(self.jobs.values()):
+            if job.stdin >= 0 and job.stdin in ready:
+                job.feed()
+            if job.out >= 0 and job.out in ready:
+                self.pump(job)
+            if job.err >= 0 and job.err in ready:
+                job.read_errors()
+        for fd in [fd for fd in self.discard if fd in ready]:
+            if not _drained(fd):
+                self.discard.remove(fd)
+                os.close(fd)
+        if self.wake in ready:
+            os.read(self.wake, 4096)
+            self.reap()
+        now = time.monotonic()
+        for job in list(self.jobs.values()):
+            if job.code is None and job.deadline is not None and now >= job.deadline:
+                job.timed_out = True
+                self.kill_job(job)
+        for job in [job for job in self.jobs.values() if job.code is not None]:
+            self.finish(job)
+
+
+def _drained(fd: int) -> bool:
+    """Throw away what a survivor of a finished job writes; False at its end."""
+    try:
+        return bool(os.read(fd, CHUNK))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def main(config: dict[str, Any]) -> NoReturn:
+    if os.getpid() != 1:
+        import ctypes
+
+        pr_set_child_subreaper = 36
+        ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+    Supervisor(config).serve()

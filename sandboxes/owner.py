@@ -1,0 +1,98 @@
+"""Who owns a container: so that those of dead processes can be found and removed."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from agentrl.sandboxes.engine import DockerEngine
+
+OWNER = "agentrl.owner"
+
+
+def owner() -> str:
+    """This process, beyond confusion: host, boot, pid namespace, pid, start time."""
+    return identity(os.getpid())
+
+
+def identity(pid: int) -> str:
+    """The owner label of a process of this machine and pid namespace."""
+    return f"{_machine()} {pid} {_start_time(pid)}"
+
+
+def alive(label: str) -> bool:
+    """Whether the process behind a label may still run.
+
+    A label of another machine or pid namespace cannot be judged from here and counts as alive; one
+    from before the last boot is dead.
+    """
+    host, boot, namespace, pid, start = (label.split(" ") + [""] * 5)[:5]
+    here = _machine().split(" ")
+    if host != here[0]:
+        return True
+    if boot != here[1]:
+        return False
+    if namespace != here[2]:
+        return True
+    return pid.isdigit() and _start_time(int(pid)) == start
+
+
+def reap(engine: DockerEngine) -> list[str]:
+    """Remove the containers whose owner is gone; returns their names.
+
+    Containers normally end by themselves when the stream to their owner breaks, also when it was
+    killed. This catches the rest, such as those of an engine that was down at that moment.
+    """
+    found = engine.checked(lambda: engine.api.containers(all=True, filters={"label": OWNER}))
+    removed = []
+    for container in found:
+        if not alive(container["Labels"][OWNER]):
+            remove(engine, container["Id"])
+            removed.append(container["Names"][0].lstrip("/"))
+    return removed
+
+
+def remove(engine: DockerEngine, container: str) -> None:
+    """Remove a container with all it runs; nothing when it is gone already."""
+    import docker.errors
+
+    def attempt() -> None:
+        try:
+            engine.api.remove_container(container, force=True, v=True)
+        except docker.errors.NotFound:
+            pass
+        except docker.errors.APIError as error:
+            # 409: it is being removed at this moment, by itself or by somebody else.
+            if error.status_code != 409:
+                raise
+
+    engine.checked(attempt)
+
+
+def _machine() -> str:
+    boot, namespace = "-", "-"
+    if Path("/proc/self/ns/pid").is_symlink():
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = os.readlink("/proc/self/ns/pid")
+    return f"{platform.node() or '-'} {boot} {namespace}"
+
+
+def _start_time(pid: int) -> str:
+    """Clock ticks since boot, so that a reused pid is not mistaken; '' when not running."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return "" if Path("/proc/self/stat").exists() else _probe(pid)
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _probe(pid: int) -> str:
+    """Without /proc (macOS) a pid can only be asked whether it is in use."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass
+    return "running"

@@ -1,0 +1,210 @@
+"""Warm sandboxes: started ahead, reset and used again, never more than a bound."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from agentrl.core import Sandbox, SandboxError
+from agentrl.sandboxes.docker import DockerSandbox, Limits
+from agentrl.sandboxes.engine import DockerEngine
+from agentrl.sandboxes.images import ensure_image
+from agentrl.sandboxes.owner import reap
+from agentrl.sandboxes.process import ProcessSandbox
+
+
+class Pool:
+    """Implements `agentrl.core.SandboxProvider` over any way to make a sandbox.
+
+    `size` bounds the sandboxes acquired at one time, and, counted apart so that an episode can be
+    graded while it holds its own, those taken with `fresh`. At most `spare` unused ones are kept
+    ready beyond that.
+
+    Args:
+        make: starts one sandbox.
+        starts: how many are started at once.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Awaitable[Sandbox]],
+        *,
+        size: int = 8,
+        spare: int = 1,
+        starts: int = 2,
+    ) -> None:
+        if size < 1 or spare < 0 or starts < 1:
+            raise ValueError("size and starts are at least 1, spare at least 0")
+        self._make = make
+        self._size = size
+        self._spare = spare
+        self._acquiring = asyncio.Semaphore(size)
+        self._grading = asyncio.Semaphore(size)
+        self._starting = asyncio.Semaphore(starts)
+        self._unused: deque[Sandbox] = deque()
+        self._used: deque[Sandbox] = deque()
+        self._out: dict[int, tuple[Sandbox, asyncio.Semaphore]] = {}
+        self._refill: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Pool:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def warm(self, count: int) -> None:
+        """Have `count` unused sandboxes ready; raises what keeps them from starting."""
+        missing = max(0, min(count, self._size) - len(self._unused))
+        made = await asyncio.gather(*(self._start() for _ in range(missing)))
+        self._unused.extend(made)
+
+    async def acquire(self) -> Sandbox:
+        """A sandbox in its initial state; waits while `size` are in use."""
+        return await self._take(self._acquiring, self._used, self._unused)
+
+    async def fresh(self) -> Sandbox:
+        """A sandbox that nobody has used before, for grading."""
+        return await self._take(self._grading, self._unused)
+
+    async def release(self, sandbox: Sandbox) -> None:
+        """Give it back: it is reset for the next user, or removed when that fails.
+
+        Also safe for one that died, was closed, or was given back already.
+        """
+        _, bound = self._out.pop(id(sandbox), (None, None))
+        if bound is None:
+            return
+        try:
+            if self._closed or len(self._used) >= self._size:
+                await sandbox.close()
+                return
+            await sandbox.reset()
+            self._used.append(sandbox)
+        except SandboxError:
+            await _close_quietly(sandbox)
+        except asyncio.CancelledError:
+            await asyncio.shield(_close_quietly(sandbox))
+            raise
+        finally:
+            bound.release()
+
+    async def close(self) -> None:
+        """Remove every sandbox, also those in use."""
+        self._closed = True
+        if self._refill is not None:
+            self._refill.cancel()
+            await asyncio.gather(self._refill, return_exceptions=True)
+        left = [*self._unused, *self._used, *(sandbox for sandbox, _ in self._out.values())]
+        self._unused.clear()
+        self._used.clear()
+        self._out.clear()
+        await asyncio.gather(*(_close_quietly(sandbox) for sandbox in left))
+
+    async def _take(self, bound: asyncio.Semaphore, *stocks: deque[Sandbox]) -> Sandbox:
+        if self._closed:
+            raise SandboxError("pool_closed", "the pool has been closed")
+        await bound.acquire()
+        try:
+            sandbox = await self._from(*stocks)
+        except BaseException:
+            bound.release()
+            raise
+        self._out[id(sandbox)] = (sandbox, bound)
+        self._replenish()
+        return sandbox
+
+    async def _from(self, *stocks: deque[Sandbox]) -> Sandbox:
+        for stock in stocks:
+            while stock:
+                sandbox = stock.popleft()
+                if await _alive(sandbox):
+                    return sandbox
+                await _close_quietly(sandbox)
+        return await self._start()
+
+    async def _start(self) -> Sandbox:
+        async with self._starting:
+            return await self._make()
+
+    def _replenish(self) -> None:
+        """Start spares in the background. A failure there shows at the next direct start."""
+
+        async def refill() -> None:
+            while not self._closed and len(self._unused) < self._spare:
+                sandbox = await self._start()
+                self._unused.append(sandbox)
+
+        if self._refill is None or self._refill.done():
+            if self._refill is not None and not self._refill.cancelled():
+                self._refill.exception()
+            self._refill = asyncio.create_task(refill())
+
+
+class DockerPool(Pool):
+    """A pool of containers of one image. The first use connects, builds the image where none is
+    named, and removes what dead owners left."""
+
+    def __init__(
+        self,
+        image: str | None = None,
+        *,
+        limits: Limits | None = None,
+        workdir: str = "/work",
+        size: int = 8,
+        spare: int = 1,
+        starts: int = 2,
+        host: str | None = None,
+    ) -> None:
+        super().__init__(self._create, size=size, spare=spare, starts=starts)
+        self.image = image
+        self._limits = limits or Limits()
+        self._workdir = workdir
+        self._host = host
+        self._engine: DockerEngine | None = None
+        self._connecting = asyncio.Lock()
+
+    async def close(self) -> None:
+        await super().close()
+        if self._engine is not None:
+            engine, self._engine = self._engine, None
+            await asyncio.to_thread(engine.close)
+
+    async def _create(self) -> DockerSandbox:
+        async with self._connecting:
+            if self._engine is None:
+                self._engine = await asyncio.to_thread(self._connect)
+        assert self.image is not None
+        return await DockerSandbox.create(
+            self._engine, self.image, limits=self._limits, workdir=self._workdir
+        )
+
+    def _connect(self) -> DockerEngine:
+        engine = DockerEngine(self._host)
+        reap(engine)
+        if self.image is None:
+            self.image = ensure_image(engine=engine)
+        return engine
+
+
+class ProcessPool(Pool):
+    """A pool of `ProcessSandbox`, which isolates nothing."""
+
+    def __init__(self, *, size: int = 8, spare: int = 1) -> None:
+        super().__init__(ProcessSandbox.create, size=size, spare=spare)
+
+
+async def _alive(sandbox: Sandbox) -> bool:
+    """A container can die while it waits; one small command finds out."""
+    try:
+        return (await sandbox.exec("true", timeout=10.0)).ok
+    except SandboxError:
+        return False
+
+
+async def _close_quietly(sandbox: Sandbox) -> None:
+    """Remove what is of no use any more; when the engine is down, the next start reaps it."""
+    with contextlib.suppress(SandboxError):
+        await sandbox.close()
