@@ -12,7 +12,7 @@ import torch
 
 from agentrl.core import Generation, InfraError, Sampling
 from agentrl.core.engine import FinishReason
-from agentrl.engines.cache import BLOCK, CacheStore, KVCache, Shape, common_prefix
+from agentrl.engines.cache import BLOCK, CacheStore, KVCache, Match, Shape
 from agentrl.engines.packing import ROWS, KVPacking, Span
 from agentrl.engines.sampling import draw, uniform
 from agentrl.models.policy import Policy
@@ -156,39 +156,29 @@ class Batcher:
         later: list[Sequence] = []
         while self.waiting and len(self.running) < self.slots:
             sequence = self.waiting.popleft()
-            if self._worth_waiting(sequence):
+            if sequence.awaits is not None and _coming(*sequence.awaits):
                 later.append(sequence)
-            elif self._has_room(sequence):
-                self._start(sequence)
+                continue
+            found = self.store.match(sequence.session, sequence.tokens)
+            if found.leader is not None and found.coming - found.ready >= BLOCK:
+                sequence.awaits = found.leader, found.coming
+                later.append(sequence)
+            elif self._has_room(sequence, found):
+                self._start(sequence, found)
             else:
                 later.append(sequence)
                 break
         self.waiting.extendleft(reversed(later))
 
-    def _worth_waiting(self, sequence: Sequence) -> bool:
-        if sequence.awaits is None:
-            own = self.store.session(sequence.session)
-            have = 0 if own is None else common_prefix(own.tokens, sequence.tokens)
-            leader, rows = self.store.best_prefix(sequence.tokens, own, computed=False)
-            _, ready = self.store.best_prefix(sequence.tokens, own, computed=True)
-            if leader is None or rows - max(have, ready) < BLOCK:
-                return False
-            sequence.awaits = leader, rows
-        leader, rows = sequence.awaits
-        if leader.busy and len(leader.tokens) < rows <= len(leader.prompt):
-            return True
+    def _has_room(self, sequence: Sequence, found: Match) -> bool:
+        need = (found.own or KVCache("")).growth(len(sequence.tokens))
+        keep = (found.own, found.source)
+        return self.store.make_room(need, keep) or not self.running
+
+    def _start(self, sequence: Sequence, found: Match) -> None:
+        sequence.cache = self.store.claim(sequence.session, sequence.tokens, found)
         sequence.awaits = None
-        return False
-
-    def _has_room(self, sequence: Sequence) -> bool:
-        own = self.store.session(sequence.session) or KVCache("")
-        source, _ = self.store.best_prefix(sequence.tokens, own, computed=True)
-        need = own.growth(len(sequence.tokens))
-        return self.store.make_room(need, keep=(own, source)) or not self.running
-
-    def _start(self, sequence: Sequence) -> None:
-        sequence.cache, shared = self.store.claim(sequence.session, sequence.tokens)
-        self.counters.shared += shared
+        self.counters.shared += found.ready if found.source else 0
         self.running.append(sequence)
 
     def _fit(self) -> None:
@@ -287,3 +277,8 @@ class Batcher:
             fix="the last update broke the weights: resume from the checkpoint before it with a "
             "lower learning rate or a tighter gradient clip",
         )
+
+
+def _coming(leader: KVCache, rows: int) -> bool:
+    """Whether a running conversation is about to have the first `rows` rows of its prompt."""
+    return leader.busy and len(leader.tokens) < rows <= len(leader.prompt)

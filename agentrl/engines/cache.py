@@ -89,6 +89,27 @@ class KVCache:
         self.tokens = other.tokens[:length]
 
 
+@dataclass(slots=True)
+class Match:
+    """Where the rows of a request can come from.
+
+    Attributes:
+        own, kept: the session's cache and the rows of it that still hold.
+        source, ready: another cache with more of them now, and how many; None, `kept` if none.
+        leader, coming: the cache that has or will have most.
+    """
+
+    own: KVCache | None
+    kept: int
+    source: KVCache | None = None
+    ready: int = 0
+    leader: KVCache | None = None
+    coming: int = 0
+
+    def __post_init__(self) -> None:
+        self.ready = self.coming = self.kept
+
+
 class CacheStore:
     """All caches of an engine, under a budget of tokens.
 
@@ -108,56 +129,47 @@ class CacheStore:
         """Tokens of capacity in use."""
         return sum(c.capacity for c in self.caches)
 
-    def session(self, name: str) -> KVCache | None:
-        return self._sessions.get(name)
+    def match(self, session: str, tokens: list[int]) -> Match:
+        """What there is of `tokens` already: in the session's own cache, and in others'."""
+        own = self._sessions.get(session) if session else None
+        if own is not None and own.busy:
+            own = None
+        # The last token is always computed anew: its output row is what is sampled from.
+        kept = min(common_prefix(own.tokens, tokens), len(tokens) - 1) if own else 0
+        found = Match(own, kept)
+        for cache in self.caches:
+            if cache is own or len(cache.prompt) <= found.ready:
+                continue
+            rows = shareable(cache.prompt, tokens)
+            if rows > found.coming:
+                found.leader, found.coming = cache, rows
+            if rows > len(cache.tokens):
+                # Its sequence is still computing: whole blocks only.
+                rows = len(cache.tokens) - len(cache.tokens) % BLOCK
+            if rows > found.ready:
+                found.source, found.ready = cache, rows
+        return found
 
-    def claim(self, session: str, tokens: list[int]) -> tuple[KVCache, int]:
-        """The cache that a run over `tokens` starts from, marked busy, and how many of its rows
-        were copied from another conversation just now.
+    def claim(self, session: str, tokens: list[int], found: Match) -> KVCache:
+        """The cache that a run over `tokens` starts from, marked busy.
 
         It is the session's own, cut back to what `tokens` still start with, or a new one; either
         takes over rows of another conversation when that has more of this prompt.
         """
-        cache = self._sessions.get(session) if session else None
-        if cache is None or cache.busy:
-            name = session if session and cache is None else ""
-            cache = KVCache(name)
+        cache = found.own
+        if cache is None:
+            cache = KVCache("" if session in self._sessions else session)
             self.caches.append(cache)
-            if name:
-                self._sessions[name] = cache
-        # The last token is always computed anew: its output row is what is sampled from.
-        cache.cut(min(common_prefix(cache.tokens, tokens), len(tokens) - 1))
+            if cache.session:
+                self._sessions[session] = cache
+        cache.cut(found.kept)
         cache.busy = True
-        self._touch(cache)
-        source, length = self.best_prefix(tokens, cache, computed=True)
-        copied = source is not None and length > len(cache.tokens)
-        if source is not None and copied:
-            cache.copy_from(source, length, self.shape)
-            self._touch(source)
-        if copied or not cache.tokens:
+        if found.source is not None:
+            cache.copy_from(found.source, found.ready, self.shape)
+            self._touch(found.source)
+        if found.source is not None or not cache.tokens:
             cache.prompt = tokens[:-1]
-        return cache, length if copied else 0
-
-    def best_prefix(
-        self, tokens: list[int], own: KVCache | None, *, computed: bool
-    ) -> tuple[KVCache | None, int]:
-        """Whose prompt has most of `tokens`: the cache and how many rows may be copied.
-
-        Args:
-            computed: count the rows that are there now, not those that are still to come.
-        """
-        best: KVCache | None = None
-        longest = 0
-        for cache in self.caches:
-            if cache is own or len(cache.prompt) <= longest:
-                continue
-            length = shareable(cache.prompt, tokens)
-            if computed and length > len(cache.tokens):
-                # Its sequence is still computing: whole blocks only.
-                length = len(cache.tokens) - len(cache.tokens) % BLOCK
-            if length > longest:
-                best, longest = cache, length
-        return best, longest
+        return cache
 
     def release(self, cache: KVCache) -> None:
         """The run over it is done; the rows stay for the next turn."""
@@ -237,11 +249,14 @@ def shareable(prompt: list[int], tokens: list[int]) -> int:
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the longest common start."""
-    high = min(len(a), len(b))
-    if a[:high] == b[:high]:
-        return high
-    low = 0
+    """Length of the longest common start; costs little when there is none."""
+    end = min(len(a), len(b))
+    low, width = 0, BLOCK
+    while low < end and a[low : low + width] == b[low : low + width]:
+        low, width = low + width, 2 * width
+    high = min(low + width, end)
+    if low >= end or a[low:high] == b[low:high]:
+        return end
     while high - low > 1:
         middle = (low + high) // 2
         if a[low:middle] == b[low:middle]:

@@ -41,7 +41,7 @@ class KVPacking:
     def __init__(self, spans: Sequence[Span], rows: int, device: torch.device) -> None:
         self.sizes = [len(s) for s in spans]
         self.singles = sum(n == 1 for n in self.sizes)
-        self.blocks = [s for s in spans[self.singles :]]
+        self.blocks = list(spans[self.singles :])
         self.used, self.rows = sum(self.sizes), rows
         # Views by span, each a tuple over 2 * layers; made once for all layers.
         kvs = [s.cache.kv for s in spans]

@@ -28,10 +28,10 @@ class ScriptedEngine:
     """An engine whose policy is a Python generator.
 
         def script(seed: int) -> Generator[str, str, None]:
-            text = yield ""                    # the first value is thrown away: `text` is the prompt
+            text = yield ""                  # the first value is thrown away; text is the prompt
             while "error" in text:
-                text = yield "try again"       # the message of this turn; then what is answered
-            yield "done"                       # returning afterwards gives empty messages
+                text = yield "try again"     # this turn's message; then text is what it met
+            yield "done"                     # returning afterwards gives empty messages
 
     Each session has a generator of its own, made from the seed of its first turn. Messages are
     encoded as plain text and closed by the end-of-turn token. Log-probabilities are 0 and the
@@ -96,7 +96,7 @@ def _resume(script: Generator[str, str, None], heard: str | None) -> str:
         return script.send(heard)  # type: ignore[arg-type]
     except StopIteration:
         return ""
-    except Exception as error:  # noqa: BLE001  (a script is the user's code: its fault ends one episode)
+    except Exception as error:  # a script is the user's code: its fault ends one episode
         raise InfraError(
             "script_failed", f"{type(error).__name__}: {error}", where="scripted engine"
         ) from error
