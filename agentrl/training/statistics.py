@@ -36,7 +36,7 @@ class Interval:
 NOTHING = Interval(math.nan, math.nan, math.nan)
 
 
-def wilson(successes: int, trials: int, z: float = Z95) -> Interval:
+def wilson(successes: float, trials: int, z: float = Z95) -> Interval:
     """Wilson's score interval of a binomial rate (Wilson 1927); sound at 0 and at 1 too."""
     if trials == 0:
         return NOTHING
@@ -76,21 +76,18 @@ def mean_pass_at_k(outcomes: Sequence[Sequence[bool | float]], k: int) -> float:
 def task_rate(outcomes: Sequence[Sequence[bool | float]], *, seed: int = 0) -> Interval:
     """Mean over tasks of their success rates, with a 95% interval over tasks.
 
-    The interval is the union of two: the cluster bootstrap, which draws whole tasks with
-    replacement, and Wilson's with tasks as trials. The bootstrap alone collapses to a point
-    when all tasks fare alike (nothing solved, everything solved), as if 0 of 5 proved 0.
+    The interval is the percentile bootstrap over whole tasks (10,000 resamples, reproducible by
+    `seed`). Where all tasks fare alike that collapses to a point, as if 0 of 5 proved 0: there
+    it is Wilson's with tasks as trials.
     """
     tasks = [task for task in outcomes if len(task)]
     if not tasks:
         return NOTHING
     rates = np.array([float(np.mean(task)) for task in tasks])
-    means = _bootstrap_means(rates, seed)
-    low, high = np.quantile(means, [0.025, 0.975])
-    rate = float(rates.mean())
-    if np.ptp(rates) == 0.0 and rate in (0.0, 1.0):
-        edge = wilson(round(rate * len(tasks)), len(tasks))
-        low, high = edge.low, edge.high
-    return Interval(rate, min(float(low), rate), max(float(high), rate))
+    if np.ptp(rates) == 0.0:
+        return wilson(float(rates[0]) * len(tasks), len(tasks))
+    low, high = np.quantile(_bootstrap_means(rates, seed), [0.025, 0.975])
+    return Interval(float(rates.mean()), float(low), float(high))
 
 
 def difference(
@@ -105,7 +102,8 @@ def difference(
     Args:
         before, after: one list per task, as for `task_rate`.
         paired: the two lists are of the same tasks in the same order; the bootstrap then draws
-            pairs. Otherwise Newcombe's interval is built from the two rates' own.
+            pairs. Otherwise (and where every task gained the same) the interval is Newcombe's
+            (1998, method 10), built from the two rates' own.
     """
     if paired:
         if len(before) != len(after):
@@ -114,8 +112,9 @@ def difference(
         if not pairs:
             return NOTHING
         gains = np.array([float(np.mean(a)) - float(np.mean(b)) for b, a in pairs])
-        low, high = np.quantile(_bootstrap_means(gains, seed), [0.025, 0.975])
-        return Interval(float(gains.mean()), float(low), float(high))
+        if np.ptp(gains) > 0:
+            low, high = np.quantile(_bootstrap_means(gains, seed), [0.025, 0.975])
+            return Interval(float(gains.mean()), float(low), float(high))
     first, second = task_rate(before, seed=seed), task_rate(after, seed=seed + 1)
     gain = second.rate - first.rate
     down = math.hypot(second.rate - second.low, first.high - first.rate)

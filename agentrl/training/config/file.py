@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 def parse_config(
     data: Mapping[str, Any], *, where: str = "run file", lines: Mapping[KeyPath, int] | None = None
 ) -> RunConfig:
-    """Check the plain values of a run file; `lines` lets errors name the line."""
+    """Check the plain values of a run file; `lines` lets errors name the line (0: an
+    override)."""
     try:
         config = RunConfig.model_validate(data)
     except ValidationError as error:
@@ -84,7 +86,9 @@ def _inconsistencies(config: RunConfig) -> list[tuple[KeyPath, str]]:
         build_reward(config.reward)
     except ConfigError as error:
         text = f"{error.what}; {error.fix}" if error.fix else error.what
-        found.append(((error.where or "reward",), text))
+        parts = re.findall(r"[^.\[\]]+", error.where or "reward")
+        path = tuple(int(part) if part.isdecimal() else part for part in parts)
+        found.append((path, text))
     return found
 
 
@@ -93,7 +97,7 @@ def _error(
 ) -> ConfigError:
     def shown(path: KeyPath, text: str) -> str:
         line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
-        at = f" (line {line})" if line else ""
+        at = "" if line is None else f" (line {line})" if line else " (override)"
         return f"{dotted(path) or 'the file'}{at}: {text}"
 
     if len(found) == 1:
@@ -103,7 +107,7 @@ def _error(
 
 
 def _apply(data: dict[str, Any], override: str, lines: dict[KeyPath, int]) -> dict[str, Any]:
-    """`data` with one `a.b.c=value` put in; its keys lose their line numbers."""
+    """`data` with one `a.b.c=value` put in; line 0 says that a key comes from an override."""
     name, equals, text = override.partition("=")
     if not equals or not all(name.split(".")):
         raise ConfigError(
@@ -133,6 +137,9 @@ def _apply(data: dict[str, Any], override: str, lines: dict[KeyPath, int]) -> di
     changed = tuple(keys)
     for path in [p for p in lines if p[: len(changed)] == changed]:
         del lines[path]
+    for length in range(1, len(changed)):
+        lines.setdefault(changed[:length], 0)
+    lines[changed] = 0
     return data
 
 

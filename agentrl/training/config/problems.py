@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from agentrl.learner import PRESETS
 from agentrl.training.config.sections import RunConfig, kinds
 from agentrl.training.config.yaml_text import Path
 
@@ -53,6 +54,10 @@ def _problem(item: Any, data: Mapping[str, Any]) -> tuple[Path, str]:
             f"must be one of a few values, is {_shown(value)}{nearest(str(value), allowed)}",
         )
     if kind == "value_error":
+        algorithm = value.get("algorithm", "grpo") if isinstance(value, Mapping) else "grpo"
+        if path == ("learner",) and algorithm not in PRESETS:
+            hint = nearest(str(algorithm), PRESETS)
+            return (*path, "algorithm"), f"{algorithm!r} is not an algorithm{hint}"
         return path, str(item["ctx"]["error"])
     words = _WORDS.get(kind, item["msg"].replace("Input should", "must"))
     return path, f"{words}, is {_shown(value)}"

@@ -29,23 +29,25 @@ def parse(text: str, where: str) -> tuple[Any, dict[Path, int]]:
     Raises:
         ConfigError: a syntax error, or a key that is given twice, with its line.
     """
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return None, {}
         lines: dict[Path, int] = {}
         _locate(node, (), lines, where)
         return loader.construct_document(node), lines
+    except RecursionError as error:
+        what = "not valid YAML: nested too deeply, or an alias that holds itself"
+        raise ConfigError(what, where=where) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f"{where}:{mark.line + 1}" if mark else where
         what = " ".join(filter(None, (error.context, error.problem)))
         raise ConfigError(f"not valid YAML: {what}", where=at, fix="correct the line") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"not valid YAML: {error}", where=where) from error
-    finally:
-        loader.dispose()
+        what = str(error).splitlines()[0]
+        raise ConfigError(f"not valid YAML: {what}", where=where) from error
 
 
 def _locate(node: yaml.Node, path: Path, lines: dict[Path, int], where: str) -> None:
