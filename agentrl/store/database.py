@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
@@ -53,6 +54,10 @@ class Database:
             execute("PRAGMA foreign_keys = ON")
             # A full disk must fail a statement of ours, not a temporary file of SQLite's.
             execute("PRAGMA temp_store = MEMORY")
+            # The log holds everything twice until it is folded in; a run that died left it long.
+            execute("PRAGMA journal_size_limit = 16777216")
+            with contextlib.suppress(sqlite3.OperationalError):
+                execute("PRAGMA wal_checkpoint(TRUNCATE)")
         version = execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             raise StoreError(

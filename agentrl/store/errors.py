@@ -27,10 +27,10 @@ class DamagedCheckpointError(StoreError):
 
 
 def _free(path: Path) -> str:
-    try:
-        return f"{shutil.disk_usage(path).free / 2**20:.1f} MB free"
-    except OSError:
-        return "free space unknown"
+    for place in (path, *path.parents):
+        if place.exists():
+            return f"{shutil.disk_usage(place).free / 2**20:.1f} MB free"
+    return "free space unknown"
 
 
 def disk_full(path: Path, doing: str) -> DiskFullError:
