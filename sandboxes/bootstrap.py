@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = "agentrl.sandboxes.inside"
-MODULES = ("processes", "files", "spawning", "supervisor")
+MODULES = ("processes", "files", "job", "spawning", "supervisor")
 READ_PROGRAM = (
     "import os\n"
     "def take(n, t=b''):\n"

@@ -149,8 +149,7 @@ def _connect(host: str) -> APIClient:
             fix="pip install docker",
         ) from error
     _knock(host)
-    settings: dict[str, Any] = docker.utils.kwargs_from_env()
-    settings["base_url"] = host
+    settings: dict[str, Any] = {**docker.utils.kwargs_from_env(), "base_url": host}
     try:
         docker.APIClient(timeout=ANSWER_SECONDS, version="auto", **settings).close()
         return docker.APIClient(timeout=120, version="auto", **settings)

@@ -19,6 +19,7 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -108,6 +109,9 @@ def collect(packages: Iterable[str]) -> Tree:
     for path in sorted(Path(git.stdout.strip()).iterdir()):
         if path.is_file() and not SKIPPED_GIT.search(path.name):
             tree.add(path)
+    for alias in ("/bin", "/sbin", "/lib", "/lib64"):
+        if Path(alias).is_symlink():
+            tree.links[Path(alias)] = os.readlink(alias)
     for data in map(Path, DATA):
         if data.is_dir():
             tree.add_folder(data, skip=("posix", "right"))
@@ -266,7 +270,9 @@ def _compile(source: Path, path: Path, target: Path) -> bool:
     import py_compile
 
     try:
-        py_compile.compile(str(source), str(target), str(path), doraise=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            py_compile.compile(str(source), str(target), str(path), doraise=True)
     except py_compile.PyCompileError:
         return False
     return True

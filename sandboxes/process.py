@@ -88,8 +88,12 @@ class ProcessSandbox(SupervisedSandbox):
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         self._supervisor = subprocess.Popen(
             [sys.executable, *INTERPRETER_OPTIONS],
-            stdin=theirs.fileno(), stdout=theirs.fileno(), cwd=work, env=environment, start_new_session=True,
-        )  # fmt: skip
+            stdin=theirs.fileno(),
+            stdout=theirs.fileno(),
+            cwd=work,
+            env=environment,
+            start_new_session=True,
+        )
         theirs.close()
         ours.setblocking(False)
         self._channel = Channel(self.id, program(config), docker=False)

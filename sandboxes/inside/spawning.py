@@ -1,18 +1,26 @@
-"""Becoming the agent: children with another uid, their own session and their own pipes."""
+"""Becoming the agent: children with another uid, their own session and their own pipes.
+
+Shells are spawned without forking Python (`posix_spawn`, which copies no memory): for that moment
+the supervisor takes the agent's real and effective uid and keeps 0 as saved uid, which exec drops
+in the child. Meanwhile the agent could only signal the supervisor, and PID 1 is deaf to that.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import resource
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 from agentrl.sandboxes.inside.files import OPERATIONS, wipe
 
-READ_SCRIPT = 'IFS= read -r -d "" -u 3 c; exec 3<&-; eval "$c"'
-NICE = 10
+# The OOM killer must choose the agent's processes, not the supervisor.
+PREFIX = "echo 500 >/proc/self/oom_score_adj; "
+READ_SCRIPT = PREFIX + 'IFS= read -r -d "" -u 3 c; exec 3<&-; eval "$c"'
+EXEC_PROGRAM = PREFIX + 'exec "$@"'
+SH_READ_SCRIPT = 'exec sh -c "$(cat <&3)" 3<&-'
 
 
 class Spawner:
@@ -27,49 +35,57 @@ class Spawner:
         self.env = {**os.environ, **config["env"]}
         shells = ("/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash")
         self.bash = next((path for path in shells if os.path.exists(path)), None)
+        os.umask(0o022)
+        for name, value in config["rlimits"].items():
+            resource.setrlimit(getattr(resource, "RLIMIT_" + name.upper()), (value, value))
+        if config["uid"] is not None:
+            os.setgroups([])
 
     def shell(self) -> tuple[int, int, int]:
         """A shell waiting for its script on descriptor 3: (pid, output, script)."""
         out, out_writer = os.pipe()
         script_reader, script = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                null = os.open(os.devnull, os.O_RDONLY)
-                _place([(null, 0), (out_writer, 1), (out_writer, 2), (script_reader, 3)])
-                self._become_agent(None)
-                if self.bash:
-                    os.execv(self.bash, ["bash", "-c", READ_SCRIPT, "bash"])
-                os.execv("/bin/sh", ["sh", "-c", 'exec sh -c "$(cat <&3)" 3<&-'])
-            finally:
-                os._exit(126)
-        _ours(out, script, theirs=(out_writer, script_reader))
+        null = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+        argv = ["bash", "-c", READ_SCRIPT, "bash"] if self.bash else ["sh", "-c", SH_READ_SCRIPT]
+        with _pipes((out, script), (out_writer, script_reader)):
+            pid = self._spawn(
+                argv, None, [null, *_dup((out_writer, 1), (out_writer, 2), (script_reader, 3))]
+            )
         return pid, out, script
 
-    def program(self, spec: dict[str, Any]) -> tuple[int, int, int, int]:
-        """A program or a file operation: (pid, stdout, stderr, stdin).
-
-        When it cannot be done, the last line on its stderr is the errno.
-        """
+    def program(self, argv: list[str], cwd: str | None) -> tuple[int, int, int, int]:
+        """A program that stays: (pid, stdout, stderr, stdin)."""
         out, out_writer = os.pipe()
         err, err_writer = os.pipe()
         stdin_reader, stdin = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                _place([(stdin_reader, 0), (out_writer, 1), (err_writer, 2)])
-                self._become_agent(spec.get("cwd"))
-                if spec["op"] == "program":
-                    os.execvp(spec["argv"][0], spec["argv"])
-                # The other pipes' ends would keep their readers from seeing the end.
-                os.closerange(3, 1 << 16)
-                OPERATIONS[spec["op"]](spec["path"])
-                os._exit(0)
-            except OSError as error:
-                os.write(2, f"{error}\n{error.errno}".encode())
-            finally:
-                os._exit(126)
-        _ours(out, err, stdin, theirs=(out_writer, err_writer, stdin_reader))
+        if self.bash:
+            argv = ["bash", "-c", EXEC_PROGRAM, "bash", *argv]
+        else:
+            argv = ["sh", "-c", 'exec "$@"', "sh", *argv]
+        with _pipes((out, err, stdin), (out_writer, err_writer, stdin_reader)):
+            pid = self._spawn(argv, cwd, _dup((stdin_reader, 0), (out_writer, 1), (err_writer, 2)))
+        return pid, out, err, stdin
+
+    def operation(self, name: str, path: str) -> tuple[int, int, int, int]:
+        """A file operation: (pid, stdout, stderr, stdin); a failure's errno ends its stderr."""
+        out, out_writer = os.pipe()
+        err, err_writer = os.pipe()
+        stdin_reader, stdin = os.pipe()
+        with _pipes((out, err, stdin), (out_writer, err_writer, stdin_reader)):
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    for source, target in ((stdin_reader, 0), (out_writer, 1), (err_writer, 2)):
+                        os.dup2(source, target)
+                    # Other pipes' ends left open here would hide the end of the data.
+                    os.closerange(3, 1 << 16)
+                    self._become_agent()
+                    OPERATIONS[name](path)
+                    os._exit(0)
+                except OSError as error:
+                    os.write(2, f"{error}\n{error.errno}".encode())
+                finally:
+                    os._exit(126)
         return pid, out, err, stdin
 
     def wipe(self) -> str:
@@ -79,7 +95,8 @@ class Spawner:
         if pid == 0:
             try:
                 signal.alarm(30)
-                self._become_agent("/")
+                self._become_agent()
+                os.chdir("/")
                 wipe(self.config["writable"])
                 os._exit(0)
             except OSError as error:
@@ -92,38 +109,63 @@ class Spawner:
         status = os.waitpid(pid, 0)[1]
         return text or (f"wiping ended with status {status}" if status else "")
 
-    def _become_agent(self, cwd: str | None) -> None:
+    def _spawn(self, argv: list[str], cwd: str | None, actions: list[tuple]) -> int:
+        shell = self.bash or "/bin/sh"
+        with self._disguise(cwd or self.config["workdir"]):
+            return os.posix_spawn(
+                shell, argv, self.env, file_actions=actions, setsid=True, setsigmask=[],
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+            )  # fmt: skip
+
+    @contextlib.contextmanager
+    def _disguise(self, cwd: str) -> Iterator[None]:
+        """The agent's directory and uid, for one spawn."""
+        uid = self.config["uid"]
+        if uid is None:
+            os.chdir(cwd)
+            yield
+            return
+        try:
+            os.setresgid(uid, uid, 0)
+            os.setresuid(uid, uid, 0)
+            os.chdir(cwd)
+            yield
+        finally:
+            os.setresuid(0, 0, 0)
+            os.setresgid(0, 0, 0)
+            os.chdir("/")
+
+    def _become_agent(self) -> None:
+        """In a forked child, for good."""
         signal.set_wakeup_fd(-1)
         for name in ("PIPE", "XFSZ", "CHLD", "TERM", "INT", "HUP"):
             signal.signal(getattr(signal, "SIG" + name), signal.SIG_DFL)
         os.setsid()
-        # A fork bomb must not starve the supervisor, nor the OOM killer choose it.
-        os.nice(NICE)
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("500")
-        for name, value in self.config["rlimits"].items():
-            resource.setrlimit(getattr(resource, "RLIMIT_" + name.upper()), (value, value))
         uid = self.config["uid"]
         if uid is not None:
-            os.setgroups([])
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)
-        os.umask(0o022)
         os.environ.clear()
         os.environ.update(self.env)
-        os.chdir(cwd or self.config["workdir"])
 
 
-def _place(pairs: list[tuple[int, int]]) -> None:
-    """dup2 every (from, to) even where the numbers overlap; all others close at exec."""
-    moved = [(fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, 64), target) for source, target in pairs]
-    for source, target in moved:
-        os.dup2(source, target)
+def _dup(*pairs: tuple[int, int]) -> list[tuple]:
+    return [(os.POSIX_SPAWN_DUP2, source, target) for source, target in pairs]
 
 
-def _ours(*fds: int, theirs: tuple[int, ...]) -> None:
-    for fd in theirs:
-        os.close(fd)
-    for fd in fds:
-        with contextlib.suppress(OSError):
-            os.set_blocking(fd, False)
+@contextlib.contextmanager
+def _pipes(ours: tuple[int, ...], theirs: tuple[int, ...]) -> Iterator[None]:
+    """Close the child's ends afterwards, and ours too when it could not be started."""
+    try:
+        yield
+    except OSError:
+        for fd in ours:
+            os.close(fd)
+        raise
+    finally:
+        for fd in theirs:
+            os.close(fd)
+    for fd in ours:
+        os.set_blocking(fd, False)

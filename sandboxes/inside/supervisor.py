@@ -17,6 +17,7 @@ To the host: S started, O output, X end of a job (JSON).
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -27,69 +28,13 @@ import time
 from typing import Any, NoReturn
 
 from agentrl.sandboxes.inside import processes
+from agentrl.sandboxes.inside.job import CHUNK, Job
 from agentrl.sandboxes.inside.spawning import Spawner
 
 FRAME = struct.Struct(">cII")
-CHUNK = 1 << 16
 HIGH = 1 << 20
 STDIN_LIMIT = 64 << 20
 DISCARDED_PIPES = 64
-
-
-class Job:
-    """One command, file operation or kept program."""
-
-    def __init__(self, number: int, spec: dict[str, Any]) -> None:
-        self.number = number
-        self.pid = 0
-        self.out = self.err = self.stdin = -1
-        self.pending = bytearray()
-        self.stdin_ended = False
-        self.started = time.monotonic()
-        timeout = spec.get("timeout")
-        self.deadline = None if timeout is None else self.started + timeout
-        self.limit = spec.get("limit")
-        self.sent = 0
-        self.code: int | None = None
-        self.timed_out = self.truncated = False
-        self.tail = b""
-
-    def feed(self) -> None:
-        """Write what waits for its stdin."""
-        while self.pending:
-            try:
-                written = os.write(self.stdin, self.pending[:CHUNK])
-            except BlockingIOError:
-                return
-            except OSError:
-                written = len(self.pending)
-                self.stdin_ended = True
-            del self.pending[:written]
-        if self.stdin_ended:
-            os.close(self.stdin)
-            self.stdin = -1
-
-    def read_errors(self) -> bool:
-        """Keep the end of stderr; False when there is none now."""
-        try:
-            data = os.read(self.err, CHUNK)
-        except BlockingIOError:
-            return False
-        if not data:
-            os.close(self.err)
-            self.err = -1
-        self.tail = (self.tail + data)[-4096:]
-        return bool(data)
-
-    def result(self) -> bytes:
-        fields = {
-            "code": 124 if self.timed_out else self.code,
-            "timed_out": self.timed_out,
-            "truncated": self.truncated,
-            "seconds": time.monotonic() - self.started,
-            "tail": self.tail.decode("utf-8", "replace"),
-        }
-        return json.dumps(fields).encode()
 
 
 class Supervisor:
@@ -108,8 +53,12 @@ class Supervisor:
         for fd in (0, 1, self.wake, wake_writer):
             os.set_blocking(fd, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self.stop)
+        if not self.init:
+            # PID 1 without handlers is deaf to every signal from inside its namespace.
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, self.stop)
+        else:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
 
     def serve(self) -> NoReturn:
@@ -183,24 +132,33 @@ class Supervisor:
     # Jobs.
 
     def run(self, number: int, spec: dict[str, Any]) -> None:
-        job = Job(number, spec)
+        job = self.jobs[number] = Job(number, spec)
         try:
-            self.begin(job, spec)
-        except OSError:
-            # No process or memory left: earlier background programs have taken them.
-            self.kill_all()
-            self.begin(job, spec)
-        self.jobs[number] = job
+            try:
+                self.begin(job, spec)
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.ENOMEM):
+                    raise
+                # Earlier background programs have taken all processes or memory.
+                self.kill_all()
+                self.begin(job, spec)
+        except OSError as error:
+            job.tail = f"{error}\n{error.errno}".encode()
+            job.code = 126
 
     def begin(self, job: Job, spec: dict[str, Any]) -> None:
-        if spec["op"] != "shell":
-            job.pid, job.out, job.err, job.stdin = self.spawner.program(spec)
-            return
-        warm, self.warm = self.warm, None
-        job.pid, job.out, job.stdin = warm or self.spawner.shell()
-        job.pending += spec["command"].encode("utf-8", "surrogateescape")
-        job.stdin_ended = True
-        job.feed()
+        if spec["op"] == "program":
+            pipes = self.spawner.program(spec["argv"], spec["cwd"])
+            job.pid, job.out, job.err, job.stdin = pipes
+        elif spec["op"] != "shell":
+            pipes = self.spawner.operation(spec["op"], spec["path"])
+            job.pid, job.out, job.err, job.stdin = pipes
+        else:
+            warm, self.warm = self.warm, None
+            job.pid, job.out, job.stdin = warm or self.spawner.shell()
+            job.pending += spec["command"].encode("utf-8", "surrogateescape")
+            job.stdin_ended = True
+            job.feed()
 
     def prepare(self) -> None:
         """Have the next command's shell waiting."""
