@@ -7,13 +7,14 @@ returns one number per line; the trained tokens of a turn share it. Statistics a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from agentrl.core import Episode, Group, Status
-from agentrl.learner.rows import LearnerError
+from agentrl.learner.rows import LearnerError, Row
 from agentrl.learner.settings import Channel, Transform
 
 TRUNCATED = frozenset({Status.MAX_TURNS, Status.MAX_TOKENS, Status.DEADLINE})
@@ -68,24 +69,55 @@ def turn_table(
         tokens=np.concatenate([*counts, np.zeros(0, np.int64)]),
         state=np.array(state, np.int64),
         group=group,
-        outcome=np.array([transformed(e, transforms) for e in episodes], np.float64),
+        outcome=returns(episodes, group, transforms),
         items=_items(episodes),
     )
 
 
-def transformed(episode: Episode, transforms: Sequence[Transform]) -> float:
-    """Stage 1: the reward of an episode after the transforms, in their order."""
-    reward = float(episode.reward)
+def returns(
+    episodes: Sequence[Episode], group: np.ndarray, transforms: Sequence[Transform]
+) -> np.ndarray:
+    """Stage 1: float64[E], the rewards after the transforms, in their order."""
+    reward = np.array([e.reward for e in episodes], np.float64)
     for t in transforms:
-        if t.flag and not _flag(episode, t.flag):
-            continue
-        if t.kind == "affine":
-            reward = t.scale * reward + t.shift
-        else:
-            reward = t.shift if t.kind == "replace" else reward - t.shift
-    if not np.isfinite(reward):
-        raise LearnerError(f"the reward is {reward}", where=f"episode {episode.id!r}")
+        on = np.array([not t.flag or has_flag(e, t.flag) for e in episodes], bool)
+        reward = np.where(on, _transform(t, reward, episodes, group, on), reward)
+    for e in np.flatnonzero(~np.isfinite(reward)).tolist():
+        raise LearnerError(f"the reward is {reward[e]}", where=f"episode {episodes[e].id!r}")
     return reward
+
+
+def _transform(
+    t: Transform,
+    reward: np.ndarray,
+    episodes: Sequence[Episode],
+    group: np.ndarray,
+    on: np.ndarray,
+) -> np.ndarray:
+    if t.kind == "affine":
+        return t.scale * reward + t.shift
+    if t.kind == "replace":
+        return np.full_like(reward, t.shift)
+    if t.kind == "penalty":
+        return reward - t.shift
+    if t.kind == "unbias":
+        return (reward - t.false_positive) / (1.0 - t.false_positive - t.false_negative)
+    answers = [str(e.outcome.get("answer")) for e in episodes]
+    votes: dict[int, Counter[str]] = {}
+    for i in np.flatnonzero(on):
+        votes.setdefault(int(group[i]), Counter())[answers[i]] += 1
+    winner = {g: max(sorted(v), key=v.__getitem__) for g, v in votes.items()}
+    return np.array(
+        [float(winner.get(int(g)) == a) for g, a in zip(group, answers, strict=True)], np.float64
+    )
+
+
+def has_flag(episode: Episode, name: str) -> bool:
+    """Whether an episode carries a flag of the settings (see `Transform`)."""
+    if name == "truncated":
+        return episode.status in TRUNCATED
+    found = episode.outcome.get(name) or episode.task.metadata.get(name)
+    return episode.status.value == name or bool(found)
 
 
 def advantages(table: TurnTable, channels: Mapping[str, Channel], whiten: bool) -> np.ndarray:
@@ -94,6 +126,24 @@ def advantages(table: TurnTable, channels: Mapping[str, Channel], whiten: bool) 
     for channel in channels.values():
         total += channel.weight * _channel(table, channel)
     return _whiten(total, table.tokens) if whiten else total
+
+
+def spread(advantage: np.ndarray, table: TurnTable, rows: Sequence[Row]) -> None:
+    """Give every trained token the advantage of its turn."""
+    first = np.searchsorted(table.episode, np.arange(len(table.group)))
+    for row in rows:
+        row.advantage = advantage[first[row.episode] + row.turn]
+
+
+def whiten_rows(rows: Sequence[Row]) -> None:
+    """Advantages of the trained tokens of all rows: mean 0, standard deviation 1."""
+    if not rows:
+        return
+    values = np.concatenate([r.advantage for r in rows])
+    white = _whiten(values, np.ones(len(values), np.int64))
+    cuts = np.cumsum([len(r.target) for r in rows])[:-1]
+    for row, part in zip(rows, np.split(white, cuts), strict=True):
+        row.advantage = part
 
 
 def _channel(table: TurnTable, c: Channel) -> np.ndarray:
@@ -193,12 +243,6 @@ def _whiten(values: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     mean = (values * tokens).sum() / n
     std = np.sqrt(((values - mean) ** 2 * tokens).sum() / (n - 1))
     return np.asarray((values - mean) / (std + 1e-8))
-
-
-def _flag(episode: Episode, name: str) -> bool:
-    if name == "truncated":
-        return episode.status in TRUNCATED
-    return episode.status.value == name or bool(episode.outcome.get(name))
 
 
 def _tokens_of_turns(episode: Episode) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 Tensor = torch.Tensor
 CHUNK = 1024
@@ -40,11 +41,51 @@ def naive_token_logprobs(
     hidden: Tensor, head: torch.nn.Module, target: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The slow twin: the whole log-softmax, by autograd."""
-    logits = head(hidden)
-    full = logits if logits.dtype == torch.float64 else logits.float()
-    logps = F.log_softmax(full, dim=-1)
+    logps = _log_softmax(head(hidden))
     entropy = -(logps.exp() * logps).sum(-1)
     return logps.gather(1, target[:, None])[:, 0], entropy
+
+
+@torch.no_grad()
+def tempered_logprobs(
+    hidden: Tensor, head: torch.nn.Module, target: Tensor, power: Tensor
+) -> Tensor:
+    """[N], log of softmax(power * logits) at the target: pi ** power, renormalised exactly."""
+    parts = []
+    for cut in _cuts(len(target)):
+        logps = _log_softmax(head(hidden[cut]), power[cut])
+        parts.append(logps.gather(1, target[cut, None])[:, 0])
+    return torch.cat(parts)
+
+
+def full_divergence(
+    hidden: Tensor,
+    head: torch.nn.Module,
+    other_hidden: Tensor,
+    other_head: torch.nn.Module,
+    *,
+    direction: str,
+    power: Tensor | None = None,
+) -> Tensor:
+    """[N], exact over the vocabulary: KL(policy || other) if `reverse`, KL(other || policy) if not.
+
+    `other` gets no gradient; its logits are multiplied by `power` [N] first. A chunk's logits
+    live only while its part is computed, forward or backward.
+    """
+
+    def part(h: Tensor, o: Tensor, scale: Tensor | None) -> Tensor:
+        mine = _log_softmax(head(h))
+        with torch.no_grad():
+            theirs = _log_softmax(other_head(o), scale)
+        if direction == "reverse":
+            return (mine.exp() * (mine - theirs)).sum(-1)
+        return (theirs.exp() * (theirs - mine)).sum(-1)
+
+    parts = []
+    for cut in _cuts(len(hidden)):
+        scale = None if power is None else power[cut]
+        parts.append(checkpoint(part, hidden[cut], other_hidden[cut], scale, use_reentrant=False))
+    return torch.cat(parts)
 
 
 class _LinearLogProbs(torch.autograd.Function):
@@ -58,8 +99,7 @@ class _LinearLogProbs(torch.autograd.Function):
         logp = h.new_empty(len(target))
         entropy = h.new_empty(len(target))
         kept = []
-        for start in range(0, len(target), CHUNK):
-            cut = slice(start, start + CHUNK)
+        for cut in _cuts(len(target)):
             p, logp[cut], entropy[cut] = _chunk(h[cut], w, b, target[cut])
             if keep:
                 kept.append(p)
@@ -76,8 +116,7 @@ class _LinearLogProbs(torch.autograd.Function):
         d_w = torch.zeros_like(w) if needs_w else None
         d_b = torch.zeros_like(b) if needs_b else None
         with_entropy = bool(g_entropy.any())
-        for i, start in enumerate(range(0, len(target), CHUNK)):
-            cut = slice(start, start + CHUNK)
+        for i, cut in enumerate(_cuts(len(target))):
             p = kept[i] if kept else _chunk(h[cut], w, b, target[cut])[0]
             g = g_logp[cut, None]
             if with_entropy:
@@ -105,6 +144,15 @@ def _chunk(h: Tensor, w: Tensor, b: Tensor, target: Tensor) -> tuple[Tensor, Ten
     p = torch.exp(z - total[:, None])
     entropy = total - torch.linalg.vecdot(p, z)
     return p, at_target - total, entropy
+
+
+def _cuts(size: int) -> list[slice]:
+    return [slice(start, start + CHUNK) for start in range(0, size, CHUNK)]
+
+
+def _log_softmax(logits: Tensor, power: Tensor | None = None) -> Tensor:
+    (full,) = _compute(logits)
+    return F.log_softmax(full if power is None else full * power[:, None], dim=-1)
 
 
 def _compute(*tensors: Tensor) -> tuple[Tensor, ...]:

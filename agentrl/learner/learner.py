@@ -1,29 +1,37 @@
 """The learner turns groups of judged episodes into one exact gradient.
 
-advantages  <- credit of the turns of all judged episodes      (stages 1, 2)
-rows        <- their segments, RL arrays for trained tokens    (rows.py)
-weight      <- field x aggregation, fixed before any forward   (stages 3, 8)
-loss        <- (weight * (correction * policy loss + divergences)).sum()   (stages 4 to 7)
+rows        <- segments of judged episodes; RL arrays for trained tokens only    (rows.py)
+advantage   <- credit of their turns, or GAE with a critic        (stages 1, 2: credit, gae)
+weight      <- field x aggregation, fixed before any forward      (stages 3, 8: weights)
+loss        <- (weight * (correction * policy loss) + divergences).sum()
+                                                         (stages 4 to 7: losses, objective)
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from agentrl.core import Episode, Group
-from agentrl.learner import credit, losses
-from agentrl.learner.metrics import Meter, average, measure_advantages, measure_tokens
-from agentrl.learner.optim import learning_rate, make_optimizer
+from agentrl.learner import credit, ranks
+from agentrl.learner.gae import critic_credit, explained_variance
+from agentrl.learner.hindsight import Memory
+from agentrl.learner.influence import set_influence
+from agentrl.learner.link import link_credit
+from agentrl.learner.losses import divergence
+from agentrl.learner.metrics import Meter, average, measure_credit, measure_tokens
+from agentrl.learner.objective import Tokens, objective, value_objective
+from agentrl.learner.optim import clip_and_step, make_optimizer
 from agentrl.learner.pack import MicroBatch, pack, schedule
+from agentrl.learner.reference import ReferencePolicy, add_lora
 from agentrl.learner.rows import LearnerError, Row, make_rows
-from agentrl.learner.settings import LearnerSettings
-from agentrl.learner.trunk import HasModel, Trunk
-from agentrl.learner.weights import aggregation_weights, field_weights, kept
+from agentrl.learner.settings import Divergence, LearnerSettings
+from agentrl.learner.trunk import HasModel, Trunk, ValueModel
+from agentrl.learner.weights import aggregation_weights, field_weights
 
 Tensor = torch.Tensor
 
@@ -37,9 +45,17 @@ class Learner:
 
     def __init__(self, policy: HasModel, settings: LearnerSettings) -> None:
         self.policy, self.settings = policy, settings
-        self.trunk = Trunk(policy.model, settings)
-        self.optimizer = make_optimizer(policy.model.parameters(), settings)
         self.version = 0
+        if settings.lora is not None:
+            add_lora(policy.model, settings.lora)
+        self.trunk = Trunk(policy.model, settings)
+        needs = any(d.target != "uniform" for d in settings.divergences.values())
+        self.reference = ReferencePolicy(self.trunk, settings) if needs else None
+        self.critic = ValueModel(self.trunk, settings) if settings.critic else None
+        self.memory = Memory(settings.hindsight) if settings.hindsight else None
+        self.optimizer = make_optimizer(
+            self._policy_parameters(), self._critic_parameters(), settings
+        )
 
     def step(self, groups: Sequence[Group]) -> dict[str, float]:
         """Learn from groups of judged episodes; `mini_batches` x `epochs` optimiser steps.
@@ -48,23 +64,26 @@ class Learner:
         Without any trained token, or when every gradient is exactly zero, no step is made.
 
         Raises:
-            LearnerError: a log-probability is not finite; the weights are as they were.
+            LearnerError: a log-probability is not finite; the weights are as they were before
+                the optimiser step that would have used it.
         """
         start = time.perf_counter()
-        s = self.settings
         episodes, group = credit.judged_episodes(groups)
-        table = credit.turn_table(episodes, group, s.returns)
-        advantage = credit.advantages(table, s.channels, s.whiten)
-        rows = make_rows(episodes, strip_hints=s.ratio.hints == "strip")
-        _spread(advantage, table, rows)
+        rows = self._rows(episodes)
+        table = credit.turn_table(episodes, group, self.settings.returns)
+        self._look(rows, table)
+        self._credit(rows, episodes, table)
 
-        batches = _mini_batches(rows, group, s.mini_batches) * s.epochs
+        batches = _mini_batches(rows, group, self.settings.mini_batches) * self.settings.epochs
         old = self._old_policy(rows, len(batches))
-        updates = [self._update(batch, episodes, old) for batch in batches]
+        updates = [self._update(batch, episodes, table, old) for batch in batches]
+        if self.memory is not None:
+            updates += self._second_look(self.memory, rows, episodes, table)
 
-        infra = sum(len(g.episodes) for g in groups) - len(episodes)
-        flat = credit.zero_variance(table)
-        metrics = measure_advantages(table.outcome, advantage, flat, infra) | average(updates)
+        left_out = sum(len(g.episodes) for g in groups) - len(episodes)
+        metrics = measure_credit(table, rows, left_out) | average(updates)
+        if self.critic is not None and rows:
+            metrics["explained_variance"] = explained_variance(rows)
         return metrics | self._clock(start)
 
     def imitate(
@@ -77,28 +96,25 @@ class Learner:
         start = time.perf_counter()
         rows = make_rows(episodes)
         scale = np.ones(len(episodes)) if weights is None else np.asarray(weights, np.float64)
-        total = sum(scale[r.episode] * len(r.target) for r in rows)
+        total = sum(abs(scale[r.episode]) * len(r.target) for r in rows)
         for row in rows:
             row.weight = np.full(len(row.target), scale[row.episode] / max(total, 1e-300))
         rows = [r for r in rows if scale[r.episode] != 0.0]
-        meter = Meter()
-        for batch in self._micro_batches(rows):
-            logp, entropy = self.trunk.logprobs(batch)
-            self._check(logp, batch, episodes)
-            loss = -(batch.gather("weight", logp.dtype) * logp).sum()
-            loss.backward()
-            meter.add("loss", float(loss.detach()))
-            meter.mean("entropy", entropy.detach())
-            meter.mean("accuracy_logprob", logp.detach())
-            _count(meter, batch)
-        return meter.result() | self._optimizer_step(bool(rows)) | self._clock(start)
+
+        def loss(t: Tokens, meter: Meter) -> Tensor:
+            meter.mean("entropy", t.entropy.detach())
+            meter.mean("logprob", t.logp.detach())
+            return -(t.get("weight") * t.logp).sum()
+
+        return self._descend(rows, episodes, loss) | self._clock(start)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a step changes: trainable weights, optimiser, version."""
-        trainable = {n: p.detach().clone() for n, p in self._trainable()}
+        """Everything a step changes: trainable weights, critic, reference, optimiser, version."""
         return {
             "version": self.version,
-            "weights": trainable,
+            "weights": {n: p.detach().clone() for n, p in self._parameters()},
+            "reference": self.reference.state_dict() if self.reference else {},
+            "memory": self.memory.state_dict() if self.memory else {},
             "optimizer": self.optimizer.state_dict(),
         }
 
@@ -106,94 +122,213 @@ class Learner:
         """Go on exactly where `state_dict` was taken.
 
         Raises:
-            LearnerError: the state names other parameters than the policy has.
+            LearnerError: the state names other parameters than the learner has.
         """
-        mine = dict(self._trainable())
-        odd = set(mine) ^ set(state["weights"])
+        mine = dict(self._parameters())
+        odd = sorted(set(mine) ^ set(state["weights"]))
         if odd:
             raise LearnerError(
-                f"{len(odd)} parameters match nothing, among them {sorted(odd)[0]!r}",
+                f"{len(odd)} parameters match nothing, among them {odd[0]!r}",
                 where="the learner's checkpoint",
-                fix="resume with the model and the LoRA settings that wrote it",
+                fix="resume with the model, critic and LoRA settings that wrote it",
             )
         with torch.no_grad():
             for name, value in state["weights"].items():
                 mine[name].copy_(value)
+        if self.reference is not None:
+            self.reference.load_state_dict(state["reference"])
+        if self.memory is not None:
+            self.memory.load_state_dict(state["memory"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.version = state["version"]
 
-    def _update(self, rows: list[Row], episodes: Sequence[Episode], old: str) -> dict[str, float]:
-        """One optimiser step on `rows`."""
-        s = self.settings
-        rows = [r for r in rows if kept(episodes[r.episode], s.field)]
-        for row, weight in zip(rows, aggregation_weights(rows, s.aggregation), strict=True):
-            row.weight = weight * field_weights(row, episodes[row.episode], s.field)
-        counted = sum(len(r.target) for r in rows)
-        rows = [r for r in rows if self._has_gradient(r)]
-        meter = Meter()
-        meter.add("tokens_skipped", counted - sum(len(r.target) for r in rows))
-        for batch in self._micro_batches(rows):
-            loss = self._loss(batch, episodes, old, meter)
-            loss.backward()
-        return meter.result() | self._optimizer_step(bool(rows))
+    # What is known before the update: rows, looks without gradient, credit.
 
-    def _loss(
-        self, batch: MicroBatch, episodes: Sequence[Episode], old_kind: str, meter: Meter
-    ) -> Tensor:
-        """The share of a micro-batch in the loss of the optimiser step."""
+    def _rows(self, episodes: Sequence[Episode]) -> list[Row]:
         s = self.settings
-        logp, entropy = self.trunk.logprobs(batch)
-        self._check(logp, batch, episodes)
-        behave, advantage, weight = (
-            batch.gather(name, logp.dtype) for name in ("behave", "advantage", "weight")
-        )
-        old = {"current": logp.detach(), "behaviour": behave}.get(old_kind)
-        if old is None:
-            old = batch.gather("old", logp.dtype)
-        unit = batch.turn if s.ratio.level == "turn" else batch.row
-        ratio = losses.policy_ratio(logp, old, unit, s.ratio.level)
-        factor = losses.correction(logp, old, behave, s.ratio, behaviour=old_kind == "behaviour")
-        per_token = factor * losses.policy_loss(ratio, logp, advantage, s.coefficient)
-        for term in s.divergences.values():
-            per_token = per_token + term.coefficient * -entropy
-        loss = (weight * per_token).sum()
-        meter.add("loss", float(loss.detach()))
-        _count(meter, batch)
-        measure_tokens(
-            meter,
-            logp=logp.detach(),
-            entropy=entropy.detach(),
-            behave=behave,
-            ratio=ratio.detach(),
-            factor=factor,
-            advantage=advantage,
-            staleness=self.version - batch.gather("version", torch.int64),
-            coefficient=s.coefficient,
-        )
-        return loss
+        tails = s.critic is not None and s.critic.bootstrap
+        return make_rows(episodes, strip_hints=s.ratio.hints == "strip", keep_tail=tails)
 
-    def _has_gradient(self, row: Row) -> bool:
-        """False when every token's loss has a gradient of exactly zero: the row is skipped."""
-        pulled = any(t.coefficient != 0.0 for t in self.settings.divergences.values())
-        return bool(row.weight.any() and (pulled or row.advantage.any()))
+    def _look(self, rows: Sequence[Row], table: credit.TurnTable) -> None:
+        """Fill in what a divergence or a critic says of every trained token."""
+        s = self.settings
+        for row in rows:
+            row.penalty = np.zeros(len(row.target))
+        for d in s.divergences.values():
+            if self.reference is not None and d.target != "uniform" and d.coefficient != 0.0:
+                self._look_at(self.reference, d, rows, table.outcome)
+            if d.place == "reward":
+                _penalise(rows, d)
+        if self.critic is not None:
+            values = self.critic
+            self._fill(rows, "value", lambda b: values(b, None, b.where))
+            self._fill(rows, "final", lambda b: values(b, None, b.last))
+
+    def _look_at(
+        self, reference: ReferencePolicy, d: Divergence, rows: Sequence[Row], outcome: np.ndarray
+    ) -> None:
+        """Fill in the target's log-probabilities; `full` meets its target in the update."""
+        if d.target == "tempered":
+            for row in rows:
+                reward = float(np.clip(outcome[row.episode], 0.0, 1.0))
+                row.power = np.full(len(row.target), d.floor + (1.0 - d.floor) * reward)
+        if d.estimator == "full":
+            return
+
+        def look(batch: MicroBatch) -> Tensor:
+            power = batch.gather("power", torch.float64) if d.target == "tempered" else None
+            return reference.logprobs(batch, power)
+
+        self._fill(rows, d.target, look)
+
+    def _credit(
+        self, rows: Sequence[Row], episodes: Sequence[Episode], table: credit.TurnTable
+    ) -> None:
+        """Stages 1 and 2: give every trained token its advantage."""
+        s = self.settings
+        if s.critic is not None:
+            critic_credit(rows, episodes, table, s.critic)
+            if s.whiten:
+                credit.whiten_rows(rows)
+            return
+        np.subtract.at(
+            table.outcome, [r.episode for r in rows], [float(r.penalty.sum()) for r in rows]
+        )
+        advantage = credit.advantages(table, s.channels, s.whiten)
+        credit.spread(advantage, table, rows)
+        if s.field.hidden_reward:
+            set_influence(rows, table.group, self.trunk, self._micro_batches)
 
     def _old_policy(self, rows: Sequence[Row], optimizer_steps: int) -> str:
         """Which policy the ratio is taken to: `current`, `behaviour` or `recompute`."""
         old = self.settings.ratio.old
         if old == "recompute":
-            self._recompute(rows)
+            self._fill(rows, "old", lambda b: self.trunk.logprobs(b)[0])
         if old != "auto":
             return old
         same = all((r.version == self.version).all() and not r.hinted for r in rows)
         return "current" if same and optimizer_steps == 1 else "behaviour"
 
-    @torch.no_grad()
-    def _recompute(self, rows: Sequence[Row]) -> None:
-        for batch in self._micro_batches(rows):
-            logp = self.trunk.logprobs(batch)[0].double().cpu().numpy()
-            cuts = np.cumsum([len(r.target) for r in batch.rows])[:-1]
-            for row, part in zip(batch.rows, np.split(logp, cuts), strict=True):
-                row.old = part
+    # The update.
+
+    def _update(
+        self, rows: list[Row], episodes: Sequence[Episode], table: credit.TurnTable, old: str
+    ) -> dict[str, float]:
+        """One optimiser step on `rows`."""
+        s = self.settings
+        rows = self._weigh(rows, episodes)
+        extra: dict[str, float] = {}
+        if s.link is not None and rows:
+            now = "behave" if old == "current" else "now"
+            if now == "now":
+                self._fill(rows, "now", lambda b: self.trunk.logprobs(b)[0])
+            extra["link_loss"] = link_credit(rows, table.outcome, table.group, s.link, now)
+        counted = sum(len(r.target) for r in rows)
+        rows = [r for r in rows if self._has_gradient(r)]
+        extra["tokens_skipped"] = float(counted - sum(len(r.target) for r in rows))
+
+        return extra | self._descend(rows, episodes, lambda t, m: self._loss(t, old, m, s))
+
+    def _second_look(
+        self,
+        memory: Memory,
+        rows: list[Row],
+        episodes: Sequence[Episode],
+        table: credit.TurnTable,
+    ) -> list[dict[str, float]]:
+        """PIPO: one more step on the last batch, weighted by what came of it."""
+        s = self.settings
+        feedback = memory.feedback(float(table.outcome.mean())) if len(episodes) else 0.0
+        last = [r for r in memory.rows if r.advantage.any()]
+        done: list[dict[str, float]] = []
+        if feedback != 0.0 and last:
+            for row, weight in zip(last, aggregation_weights(last, s.aggregation), strict=True):
+                row.weight, row.advantage = weight, feedback * row.advantage
+            plain = s.model_copy(update={"divergences": {}})
+            moved = self._descend(last, [], lambda t, m: self._loss(t, "behaviour", m, plain))
+            done = [{"hindsight": feedback} | moved]
+        memory.keep(rows, table.group)
+        return done
+
+    def _weigh(self, rows: Sequence[Row], episodes: Sequence[Episode]) -> list[Row]:
+        """Stages 3 and 8: one weight per trained token of this optimiser step.
+
+        Returns the rows of the episodes that the field leaves in.
+        """
+        s = self.settings
+        factors = {id(r): field_weights(r, episodes[r.episode], s.field) for r in rows}
+        inside = {r.episode for r in rows if factors[id(r)].any()}
+        rows = [r for r in rows if r.episode in inside]
+        values = sum(float(r.value_mask.sum()) for r in rows)
+        for row, weight in zip(rows, aggregation_weights(rows, s.aggregation), strict=True):
+            row.pull = weight
+            row.weight = weight * factors[id(row)]
+            row.value_weight = row.value_mask / max(values, 1.0)
+        return rows
+
+    def _has_gradient(self, row: Row) -> bool:
+        """False when every token's loss has a gradient of exactly zero: the row is skipped."""
+        s = self.settings
+        if self.critic is not None:
+            return True
+        terms = s.divergences.values()
+        pulled = any(d.place == "loss" and d.coefficient != 0.0 for d in terms)
+        return bool(pulled or (row.weight.any() and row.advantage.any()))
+
+    def _loss(self, t: Tokens, old: str, meter: Meter, s: LearnerSettings) -> Tensor:
+        out = objective(t, s, old, self.trunk, self.reference)
+        measure_tokens(meter, t, out, s.coefficient, self.version)
+        if s.critic is None:
+            return out.loss
+        assert self.critic is not None
+        warming = self.version < s.critic.warmup_steps
+        hidden = t.hidden.detach() if warming else t.hidden
+        values = value_objective(self.critic(t.batch, hidden, t.batch.where), t, s)
+        meter.add("value_loss", float(values.detach()))
+        return values if warming else out.loss + values
+
+    def _descend(
+        self,
+        rows: Sequence[Row],
+        episodes: Sequence[Episode],
+        loss: Callable[[Tokens, Meter], Tensor],
+    ) -> dict[str, float]:
+        """One optimiser step down the sum of `loss` over micro-batches and ranks.
+
+        Without any row nothing moves, not even by momentum.
+        """
+        if not rows:
+            return {"loss": 0.0, "grad_norm": 0.0, "optimizer_steps": 0.0}
+        meter = Meter()
+        error: LearnerError | None = None
+        for batch in self._micro_batches(ranks.share(rows)):
+            t = self._tokens(batch)
+            error = self._not_finite(t, episodes)
+            if error is not None:
+                break
+            part = loss(t, meter)
+            part.backward()
+            meter.add("loss", float(part.detach()))
+            meter.add("tokens_trained", len(batch.target))
+            meter.add("tokens_processed", len(batch.tokens))
+            meter.add("tokens_in_rows", sum(len(r) for r in batch.rows))
+        try:
+            ranks.agree(error)
+            parameters = [p for _, p in self._policy_parameters()]
+            critic = [p for _, p in self._critic_parameters()]
+            ranks.sum_gradients([*parameters, *critic])
+            moved = clip_and_step(self.optimizer, parameters, critic, self.version, self.settings)
+        finally:
+            self.optimizer.zero_grad()
+        self.version += 1
+        if self.reference is not None:
+            self.reference.follow()
+        return Meter.merge(ranks.gather(meter)).result() | moved
+
+    def _tokens(self, batch: MicroBatch) -> Tokens:
+        hidden = self.trunk.hidden(batch)
+        states = hidden[batch.where]
+        return Tokens(batch, hidden, states, *self.trunk.score(states, batch.target))
 
     def _micro_batches(self, rows: Sequence[Row]) -> list[MicroBatch]:
         s = self.settings
@@ -203,53 +338,53 @@ class Learner:
             for part in schedule(rows, s.token_budget, min_shared=shared)
         ]
 
-    def _optimizer_step(self, has_gradient: bool) -> dict[str, float]:
-        """Clip, step, count; without any gradient nothing moves, not even by momentum."""
-        if not has_gradient:
-            return {"loss": 0.0, "grad_norm": 0.0, "optimizer_steps": 0.0}
-        parameters = [p for _, p in self._trainable()]
-        limit = self.settings.max_grad_norm or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
-        if not torch.isfinite(norm):
-            self.optimizer.zero_grad()
-            raise LearnerError(
-                f"the gradient norm is {float(norm)} at weights version {self.version}",
-                fix="no optimiser step was made; lower the learning rate or use float32",
-            )
-        rate = learning_rate(self.version, self.settings)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.version += 1
-        return {"grad_norm": float(norm), "learning_rate": rate, "optimizer_steps": 1.0}
+    @torch.no_grad()
+    def _fill(self, rows: Sequence[Row], name: str, look: Callable[[MicroBatch], Tensor]) -> None:
+        """Set an attribute of every row to what `look` says of its trained tokens, without
+        gradient; ranks share the work. A `look` that gives one number per row sets that."""
+        found: dict[int, np.ndarray] = {}
+        places = {id(r): i for i, r in enumerate(rows)}
+        for batch in self._micro_batches(ranks.share(rows)):
+            values = look(batch).double().cpu().numpy()
+            sizes = [1 if name == "final" else len(r.target) for r in batch.rows]
+            parts = np.split(values, np.cumsum(sizes)[:-1])
+            found |= {places[id(r)]: part for r, part in zip(batch.rows, parts, strict=True)}
+        for part_of_rank in ranks.gather(found):
+            for i, part in part_of_rank.items():
+                setattr(rows[i], name, float(part[0]) if name == "final" else part)
 
-    def _check(self, logp: Tensor, batch: MicroBatch, episodes: Sequence[Episode]) -> None:
-        bad = ~torch.isfinite(logp.detach())
+    def _not_finite(self, t: Tokens, episodes: Sequence[Episode]) -> LearnerError | None:
+        bad = ~torch.isfinite(t.logp.detach())
         if not bool(bad.any()):
-            return
-        self.optimizer.zero_grad()
-        row = batch.rows[int(batch.row[bad][0])]
-        raise LearnerError(
+            return None
+        row = t.batch.rows[int(t.batch.row[bad][0])]
+        return LearnerError(
             f"{int(bad.sum())} log-probabilities of the policy are not finite at weights version "
-            f"{self.version}; the first is in turn {row.turn[0]}",
-            where=f"episode {episodes[row.episode].id!r}",
+            f"{self.version}",
+            where=f"episode {episodes[row.episode].id!r}" if episodes else "the last batch",
             fix="the weights or the compute dtype overflow; no optimiser step was made",
         )
 
-    def _trainable(self) -> list[tuple[str, torch.nn.Parameter]]:
+    def _policy_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
         return [(n, p) for n, p in self.policy.model.named_parameters() if p.requires_grad]
+
+    def _critic_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
+        return self.critic.named_parameters() if self.critic else []
+
+    def _parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
+        return self._policy_parameters() + self._critic_parameters()
 
     def _clock(self, start: float) -> dict[str, float]:
         return {"version": float(self.version), "seconds": time.perf_counter() - start}
 
 
-def _spread(advantage: np.ndarray, table: credit.TurnTable, rows: Sequence[Row]) -> None:
-    """Give every trained token the advantage of its turn."""
-    first = np.zeros(len(table.group), np.int64)
-    first[table.episode[::-1]] = np.arange(len(table.episode))[::-1]
+def _penalise(rows: Sequence[Row], d: Divergence) -> None:
+    """A divergence placed in the reward, estimated under the policy that sampled."""
     for row in rows:
-        row.advantage = advantage[first[row.episode] + row.turn]
+        behave, target = torch.as_tensor(row.behave), torch.as_tensor(getattr(row, d.target))
+        one = torch.ones_like(behave)
+        value = divergence(behave, target, d.estimator, d.direction, one)
+        row.penalty = row.penalty + d.coefficient * value.numpy()
 
 
 def _mini_batches(rows: Sequence[Row], group: np.ndarray, count: int) -> list[list[Row]]:
@@ -257,9 +392,3 @@ def _mini_batches(rows: Sequence[Row], group: np.ndarray, count: int) -> list[li
     parts = np.array_split(np.unique(group), count)
     split = [[r for r in rows if group[r.episode] in part] for part in map(set, parts)]
     return [part for part in split if part]
-
-
-def _count(meter: Meter, batch: MicroBatch) -> None:
-    meter.add("tokens_trained", len(batch.target))
-    meter.add("tokens_processed", len(batch.tokens))
-    meter.add("tokens_in_rows", sum(len(r) for r in batch.rows))

@@ -12,6 +12,8 @@ import torch
 from agentrl.learner.settings import Coefficient, Ratio
 
 Tensor = torch.Tensor
+LIMIT = 20.0
+"""Log ratios are held in [-LIMIT, LIMIT] before exp."""
 
 
 def segment_mean(values: Tensor, unit: Tensor, *, total: bool = False) -> Tensor:
@@ -27,16 +29,12 @@ def segment_mean(values: Tensor, unit: Tensor, *, total: bool = False) -> Tensor
     return sums[unit]
 
 
-def policy_ratio(logp: Tensor, old: Tensor, unit: Tensor | None, level: str) -> Tensor:
-    """Stage 4: [N], pi / pi_old of each token, or of the unit it is in.
-
-    `unit` is needed for every level but `token`. The exponent is held in [-20, 20].
-    """
+def policy_ratio(logp: Tensor, old: Tensor, unit: Tensor, level: str) -> Tensor:
+    """Stage 4: [N], pi / pi_old of each token, or of the unit that it is in."""
     log_ratio = logp - old
     if level != "token":
-        assert unit is not None
         log_ratio = segment_mean(log_ratio, unit, total=level == "row_sum")
-    return log_ratio.clamp(-20.0, 20.0).exp()
+    return log_ratio.clamp(-LIMIT, LIMIT).exp()
 
 
 def correction(logp: Tensor, old: Tensor, behave: Tensor, r: Ratio, *, behaviour: bool) -> Tensor:
@@ -49,7 +47,7 @@ def correction(logp: Tensor, old: Tensor, behave: Tensor, r: Ratio, *, behaviour
     if r.correction == "none":
         return torch.ones_like(logp)
     now = logp if behaviour else old
-    weight = (now.detach() - behave).clamp(-20.0, 20.0).exp()
+    weight = (now.detach() - behave).clamp(-LIMIT, LIMIT).exp()
     given = weight if behaviour else torch.ones_like(weight)
     if r.correction == "truncate":
         return weight.clamp(max=r.cap) / given
@@ -90,17 +88,39 @@ def clip_bounds(advantage: Tensor, c: Coefficient) -> tuple[Tensor, Tensor]:
     return low, high
 
 
-def divergence(logp: Tensor, reference: Tensor, estimator: str, ratio: Tensor) -> Tensor:
-    """Stage 7: [N], an estimate of KL(pi || reference) at each sampled token.
+def divergence(
+    logp: Tensor, target: Tensor, estimator: str, direction: str, ratio: Tensor
+) -> Tensor:
+    """Stage 7: [N], an estimate from each sampled token; u = target / policy.
 
-    http://joschu.net/blog/kl-approx.html: k1 has the right mean and, as a loss, the gradient of
-    nothing; k2 has the right gradient on policy; k3 is unbiased and never negative. `k3_ratio`
-    lets k3 follow the importance ratio, which makes its gradient right as well.
+    With `reverse`, KL(policy || target) (http://joschu.net/blog/kl-approx.html):
+        k1  -log u              right mean; as a loss its coefficient on grad logp is 1
+        k2  (log u)^2 / 2       biased mean; coefficient -log u, the right gradient on policy
+        k3  u - log u - 1       right mean, never negative; coefficient 1 - u
+    With `forward`, KL(target || policy):
+        k1  u log u             right mean; coefficient -u (log u + 1)
+        k2  u log u - u + 1     right mean; coefficient 1 - u, the right gradient on policy
+        k3  u log u - u + 1     the same by plain autograd (RAPO as published): -u log u
+    `k3_ratio` multiplies k3 by the differentiable importance ratio.
     """
-    d = (reference - logp).clamp(-20.0, 20.0)
-    if estimator == "k1":
-        return -d
-    if estimator == "k2":
-        return 0.5 * d * d
-    k3 = d.exp() - d - 1.0
-    return k3 * ratio if estimator == "k3_ratio" else k3
+    d = (target - logp).clamp(-LIMIT, LIMIT)
+    u = d.exp()
+    if direction == "reverse":
+        value = {"k1": lambda: -d, "k2": lambda: 0.5 * d * d}.get(estimator, lambda: u - d - 1.0)()
+    elif estimator == "k1":
+        value = u * d
+    else:
+        value = u * d - u + 1.0
+        if estimator == "k2":
+            slope = (1.0 - u).detach() * logp
+            value = value.detach() + slope - slope.detach()
+    return value * ratio if estimator == "k3_ratio" else value
+
+
+def value_loss(value: Tensor, before: Tensor, returns: Tensor, clip: float) -> Tensor:
+    """[N], half the squared error; with `clip` the worse of free and clipped (PPO)."""
+    error = (value - returns) ** 2
+    if clip > 0:
+        near = before + (value - before).clamp(-clip, clip)
+        error = torch.maximum(error, (near - returns) ** 2)
+    return 0.5 * error

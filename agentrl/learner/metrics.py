@@ -2,115 +2,123 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from agentrl.learner.losses import clip_bounds
+from agentrl.learner.credit import TurnTable, zero_variance
+from agentrl.learner.losses import LIMIT, clip_bounds
+from agentrl.learner.rows import Row
 from agentrl.learner.settings import Coefficient
+
+if TYPE_CHECKING:
+    from agentrl.learner.objective import Objective, Tokens
 
 Tensor = torch.Tensor
 
 
 class Meter:
-    """Sums, counts and maxima by name; `result` divides."""
+    """Sums, counts and maxima by name; a mean is divided by its own count, at the end."""
 
     def __init__(self) -> None:
-        self._sum: dict[str, float] = defaultdict(float)
-        self._count: dict[str, float] = defaultdict(float)
+        self._sum: dict[str, float] = {}
+        self._count: dict[str, float] = {}
         self._max: dict[str, float] = {}
 
     def mean(self, name: str, values: Tensor) -> None:
         """`values` [n] enter the mean of `name`."""
-        self._sum[name] += float(values.sum())
-        self._count[name] += values.numel()
+        self._sum[name] = self._sum.get(name, 0.0) + float(values.sum())
+        self._count[name] = self._count.get(name, 0.0) + values.numel()
 
     def add(self, name: str, value: float) -> None:
         """`value` is added to the sum of `name`."""
-        self._sum[name] += value
-        self._count[name] = 1.0
+        self._sum[name] = self._sum.get(name, 0.0) + value
 
     def top(self, name: str, values: Tensor) -> None:
         """`values` [n] enter the maximum of `name`."""
         if values.numel():
             self._max[name] = max(self._max.get(name, -np.inf), float(values.max()))
 
+    @classmethod
+    def merge(cls, meters: Sequence[Meter]) -> Meter:
+        """One meter of many ranks'."""
+        out = cls()
+        for m in meters:
+            for into, part in ((out._sum, m._sum), (out._count, m._count)):
+                for name, value in part.items():
+                    into[name] = into.get(name, 0.0) + value
+            for name, value in m._max.items():
+                out._max[name] = max(out._max.get(name, -np.inf), value)
+        return out
+
     def result(self) -> dict[str, float]:
-        means = {n: s / self._count[n] for n, s in self._sum.items() if self._count[n]}
+        means = {n: s / (self._count.get(n) or 1.0) for n, s in self._sum.items()}
         return means | self._max
 
 
 @torch.no_grad()
 def measure_tokens(
-    meter: Meter,
-    *,
-    logp: Tensor,
-    entropy: Tensor,
-    behave: Tensor,
-    ratio: Tensor,
-    factor: Tensor,
-    advantage: Tensor,
-    staleness: Tensor,
-    coefficient: Coefficient,
+    meter: Meter, t: Tokens, out: Objective, coefficient: Coefficient, version: int
 ) -> None:
-    """Token metrics of one micro-batch; all arguments are [N] and detached.
+    """Token metrics of one micro-batch.
 
     `kl_behaviour` is k3 of the behaviour policy against the trained one, on the sampled tokens;
-    `mismatch_*` compare engine and trainer on them; `clip_low` and `clip_high` count the tokens
-    whose gradient the clip takes away.
+    `mismatch_*` compare engine and trainer on them; `clip_low` and `clip_high` count tokens
+    beyond the clip on the side where it acts.
     """
-    d = logp - behave
-    importance = d.clamp(-20.0, 20.0).exp()
-    meter.mean("entropy", entropy)
-    meter.mean("ratio_mean", ratio)
-    meter.top("ratio_max", ratio)
+    d = t.logp - t.get("behave")
+    importance = d.clamp(-LIMIT, LIMIT).exp()
+    meter.mean("entropy", t.entropy)
+    meter.mean("ratio_mean", out.ratio)
+    meter.top("ratio_max", out.ratio)
     meter.mean("kl_behaviour", importance - d - 1.0)
     meter.mean("mismatch_abs", d.abs())
     meter.top("mismatch_max", d.abs())
-    meter.mean("mismatch_outside", ((importance > 1.1) | (importance < 0.9)).float())
-    meter.mean("correction", factor)
-    meter.mean("staleness", staleness.float())
-    meter.top("staleness_max", staleness.float())
+    meter.mean("mismatch_outside", ((importance > 1.1) | (importance < 0.9)).double())
+    meter.mean("correction", out.factor)
+    staleness = (version - t.batch.gather("version", torch.int64)).double()
+    meter.mean("staleness", staleness)
+    meter.top("staleness_max", staleness)
+    for name, term in out.terms.items():
+        meter.mean(f"divergence_{name}", term)
+    advantage = t.get("advantage")
     low, high = clip_bounds(advantage, coefficient)
     clips = coefficient.kind in ("ppo_clip", "is_clip")
     both = coefficient.kind == "is_clip"
-    too_low = (ratio < low) & ((advantage < 0) | both)
-    too_high = (ratio > high) & ((advantage > 0) | both)
-    meter.mean("clip_low", (too_low & clips).float())
-    meter.mean("clip_high", (too_high & clips).float())
+    too_low = (out.ratio < low) & ((advantage < 0) | both)
+    too_high = (out.ratio > high) & ((advantage > 0) | both)
+    meter.mean("clip_low", (too_low & clips).double())
+    meter.mean("clip_high", (too_high & clips).double())
 
 
-def measure_advantages(
-    rewards: np.ndarray, advantage: np.ndarray, flat_groups: np.ndarray, infra: int
-) -> dict[str, float]:
-    """Metrics of the credit stage. `advantage` [K] is per turn, `rewards` [E] after stage 1."""
+def measure_credit(table: TurnTable, rows: Sequence[Row], left_out: int) -> dict[str, float]:
+    """Metrics of the credit stage; advantages are of all trained tokens, skipped ones too."""
+    advantage = np.concatenate([r.advantage for r in rows] or [np.zeros(1)])
+    reward = table.outcome if len(table.outcome) else np.zeros(1)
+    flat = zero_variance(table)
     return {
-        "episodes": float(len(rewards)),
-        "episodes_left_out": float(infra),
-        "reward_mean": _stat(np.mean, rewards),
-        "reward_std": _stat(np.std, rewards),
-        "advantage_mean": _stat(np.mean, advantage),
-        "advantage_std": _stat(np.std, advantage),
-        "advantage_max": _stat(lambda a: np.abs(a).max(), advantage),
-        "zero_variance_groups": _stat(np.mean, flat_groups),
+        "episodes": float(len(table.outcome)),
+        "episodes_left_out": float(left_out),
+        "reward_mean": float(reward.mean()),
+        "reward_std": float(reward.std()),
+        "advantage_mean": float(advantage.mean()),
+        "advantage_std": float(advantage.std()),
+        "advantage_max": float(np.abs(advantage).max()),
+        "zero_variance_groups": float(flat.mean()) if len(flat) else 0.0,
     }
 
 
 def average(metrics: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Mean over optimiser steps, key by key; maxima stay maxima, counts add up."""
+    """Over optimiser steps: maxima stay maxima, counts add up, the rest is a mean."""
     out: dict[str, float] = {}
     for name in dict.fromkeys(k for m in metrics for k in m):
         values = [m[name] for m in metrics if name in m]
         if name.endswith("_max"):
             out[name] = max(values)
-        elif name.startswith("tokens_"):
+        elif name.startswith("tokens_") or name == "optimizer_steps":
             out[name] = sum(values)
         else:
             out[name] = sum(values) / len(values)
     return out
-
-
-def _stat(function: object, values: np.ndarray) -> float:
-    return float(function(values)) if len(values) else 0.0  # type: ignore[operator]

@@ -29,6 +29,7 @@ class MicroBatch:
     target: torch.Tensor  # int64[N]
     row: torch.Tensor  # int64[N], row of each trained token, from 0
     turn: torch.Tensor  # int64[N], (row, turn) of each trained token, from 0
+    last: torch.Tensor  # int64[rows], index of each row's last token
 
     def gather(self, name: str, dtype: torch.dtype) -> torch.Tensor:
         """[N], an array of the rows end to end."""
@@ -93,6 +94,7 @@ def pack(
         target=tensor([r.target for r in rows]),
         row=tensor(ids),
         turn=tensor([turn]),
+        last=tensor([place[-1:] for place in places]),
     )
 
 

@@ -34,7 +34,7 @@ def _empty() -> np.ndarray:
 class Row:
     """One segment as the learner trains on it: T tokens, N of them trained.
 
-    `advantage`, `weight`, `old`, `reference` and what a critic adds are filled by later stages.
+    What has a default is filled by later stages, float64[N] each unless said otherwise.
     """
 
     episode: int  # index into the episodes of the batch
@@ -45,30 +45,50 @@ class Row:
     turn: np.ndarray  # int64[N]
     version: np.ndarray  # int64[N], weights version that drew the token
     hinted: bool = False  # hint tokens were taken out: the context is not the behaviour's
-    advantage: np.ndarray = field(default_factory=_empty)  # float64[N]
-    weight: np.ndarray = field(default_factory=_empty)  # float64[N]
-    old: np.ndarray = field(default_factory=_empty)  # float64[N]
+    advantage: np.ndarray = field(default_factory=_empty)
+    weight: np.ndarray = field(default_factory=_empty)  # in the loss of the optimiser step
+    pull: np.ndarray = field(default_factory=_empty)  # weight of divergences: aggregation alone
+    now: np.ndarray = field(default_factory=_empty)  # log-probability before the update
+    old: np.ndarray = field(default_factory=_empty)  # ... under the proximal policy
+    reference: np.ndarray = field(default_factory=_empty)  # ... under the reference
+    tempered: np.ndarray = field(default_factory=_empty)  # ... under the tempered reference
+    power: np.ndarray = field(default_factory=_empty)  # exponent of the tempered reference
+    penalty: np.ndarray = field(default_factory=_empty)  # taken from the reward
+    influence: np.ndarray = field(default_factory=_empty)  # on the group's correct answers
+    value: np.ndarray = field(default_factory=_empty)  # critic's, before the update
+    returns: np.ndarray = field(default_factory=_empty)  # what the critic learns
+    value_mask: np.ndarray = field(default_factory=_empty)  # 1 where a value is defined
+    value_weight: np.ndarray = field(default_factory=_empty)
+    final: float = 0.0  # value of the state after the last token
 
     def __len__(self) -> int:
         return len(self.tokens)
 
 
-def make_rows(episodes: Sequence[Episode], *, strip_hints: bool = False) -> list[Row]:
+def make_rows(
+    episodes: Sequence[Episode], *, strip_hints: bool = False, keep_tail: bool = False
+) -> list[Row]:
     """One row for each segment that has trained tokens, in order.
+
+    Args:
+        strip_hints: take hint tokens out of the context.
+        keep_tail: keep what comes after the last trained token, for the value of the end state.
 
     Raises:
         LearnerError: a behaviour log-probability is not finite, or a segment starts with a
             sampled token (nothing predicts it).
     """
     return [
-        _make_row(i, episode, segment, strip_hints)
+        _make_row(i, episode, segment, strip_hints, keep_tail)
         for i, episode in enumerate(episodes)
         for segment in episode.segments
         if segment.action_mask.any()
     ]
 
 
-def _make_row(index: int, episode: Episode, segment: Segment, strip_hints: bool) -> Row:
+def _make_row(
+    index: int, episode: Episode, segment: Segment, strip_hints: bool, keep_tail: bool
+) -> Row:
     keep = np.ones(len(segment), bool)
     if strip_hints:
         keep = segment.origin != Origin.HINT
@@ -82,7 +102,7 @@ def _make_row(index: int, episode: Episode, segment: Segment, strip_hints: bool)
     _check_behaviour(episode, segment)
     return Row(
         episode=index,
-        tokens=segment.tokens[keep][: trained[-1]].astype(np.int64),
+        tokens=segment.tokens[keep][: None if keep_tail else trained[-1]].astype(np.int64),
         where=trained - 1,
         target=segment.tokens[keep][trained].astype(np.int64),
         behave=segment.logprobs[keep][trained].astype(np.float64),

@@ -28,15 +28,29 @@ class Strict(BaseModel):
 class Transform(Strict):
     """Stage 1, one step: reward -> reward, on the episodes that carry `flag` (all when "").
 
-    Kinds: `affine` scale * r + shift; `replace` r = shift; `penalty` r - shift.
+    Kinds:
+        affine: scale * r + shift.   replace: shift.   penalty: r - shift.
+        unbias: (r - false_positive) / (1 - false_positive - false_negative), the reward a noisy
+            0/1 verifier should have given on average (noisy verifiers, backward form).
+        majority: 1 where `outcome["answer"]` is the most frequent of the flagged episodes of
+            the group, else 0 (TraPO's pseudo label).
+
     Flags: `truncated` (ended by a turn, token or time limit), a Status value, or a key of
-    `Episode.outcome` that is truthy.
+    `Episode.outcome` or `Task.metadata` that is truthy.
     """
 
-    kind: Literal["affine", "replace", "penalty"] = "affine"
+    kind: Literal["affine", "replace", "penalty", "unbias", "majority"] = "affine"
     flag: str = ""
     scale: float = 1.0
     shift: float = 0.0
+    false_positive: float = Field(default=0.0, ge=0, lt=0.5)
+    false_negative: float = Field(default=0.0, ge=0, lt=0.5)
+
+    @model_validator(mode="after")
+    def _can_be_inverted(self) -> Transform:
+        if 1.0 - self.false_positive - self.false_negative < 0.1:
+            raise ValueError("false_positive + false_negative is over 0.9: nothing can be learned")
+        return self
 
 
 class Channel(Strict):
@@ -71,17 +85,24 @@ class Channel(Strict):
 class WeightField(Strict):
     """Stage 3: factors on the loss of a token, after normalisation (before it they cancel).
 
+    An episode whose tokens all get factor 0 also leaves the denominators of stage 8; it still
+    counts in the baseline.
+
     Attributes:
         positive, negative: by the sign of the advantage.
         sources: by `Episode.source`; 1 where not named.
-        drop_truncated: leave episodes that a limit ended out of the loss and its denominators
-            (DAPO's overlong filter); they still count in the baseline.
+        flags: by flag (see `Transform`); `{"truncated": 0}` is DAPO's overlong filter.
+        roles: by `Task.metadata["role"]`: (factor of positive, of negative advantages).
+        hidden_reward: THR's p: tokens whose raising helps (p > 0) or hinders (p < 0) the correct
+            answers of the group weigh 1 + p * sign; 0 switches it off.
     """
 
     positive: float = Field(default=1.0, ge=0)
     negative: float = Field(default=1.0, ge=0)
     sources: dict[str, float] = Field(default_factory=dict)
-    drop_truncated: bool = False
+    flags: dict[str, float] = Field(default_factory=dict)
+    roles: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    hidden_reward: float = Field(default=0.0, gt=-1, lt=1)
 
 
 class Ratio(Strict):
@@ -126,16 +147,95 @@ class Coefficient(Strict):
     gamma: float = Field(default=1.0, gt=0)
 
 
-class Divergence(Strict):
-    """Stage 7: one term added to the loss (or taken from the reward).
+class Link(Strict):
+    """Stage 6: a loss on whole groups that takes the place of stages 2 and 5.
 
-    `estimator`: k1, k2, k3 from the sampled token; `k3_ratio` is k3 times the differentiable
-    ratio (TRL's default); `entropy` is minus the exact entropy.
+    An episode's score is `scale` times the sum, mean or sum / sqrt(n) of its log ratios. `bce`
+    classifies it against its label (reward > `threshold`), `logsumexp` ranks it against an
+    anchor of zero (REAL). `contrast` takes the other members' mean off first (PACS), or makes it
+    a z-score. `balance` weighs classes of a group alike.
     """
 
-    target: Literal["reference", "uniform"] = "reference"
-    estimator: Literal["k1", "k2", "k3", "k3_ratio", "entropy"] = "k3"
+    kind: Literal["bce", "logsumexp"] = "bce"
+    score: Literal["sum", "mean", "sqrt"] = "sum"
+    scale: float = Field(default=1.0, gt=0)
+    contrast: Literal["none", "leave_one_out", "z"] = "none"
+    balance: bool = False
+    threshold: float | Literal["mean"] = 0.5
+
+
+class Divergence(Strict):
+    """Stage 7: one term, `coefficient` times a divergence of the policy from a target.
+
+    Attributes:
+        target: `reference`; `tempered`, the reference with its logits times phi =
+            floor + (1 - floor) * reward, renormalised exactly (RAPO); `uniform`, which is the
+            entropy bonus (exact).
+        direction: `reverse` KL(policy || target), `forward` KL(target || policy).
+        estimator: `k1`, `k2`, `k3` from the sampled token, `k3_ratio` (k3 times the
+            differentiable ratio, TRL's default), `full` over the whole vocabulary.
+        place: `loss`, or `reward`: taken from the reward before stage 2.
+    """
+
+    target: Literal["reference", "tempered", "uniform"] = "reference"
+    direction: Literal["reverse", "forward"] = "reverse"
+    estimator: Literal["k1", "k2", "k3", "k3_ratio", "full"] = "k3"
+    place: Literal["loss", "reward"] = "loss"
     coefficient: float = 0.0
+    floor: float = Field(default=0.5, ge=0, le=1)
+
+
+class Reference(Strict):
+    """Which policy `reference` is: a frozen copy made at the start, a moving average that
+    follows by `rate` per optimiser step, or the policy with its LoRA adapter off."""
+
+    kind: Literal["frozen", "ema", "adapter_off"] = "frozen"
+    rate: float = Field(default=0.05, gt=0, le=1)
+
+
+class Critic(Strict):
+    """PPO's critic; with one, stage 2 is GAE and `channels` are not used.
+
+    Attributes:
+        kind: `head` puts a value head on the policy's trunk, `model` trains a copy of its own.
+        level: `token` or `turn`: between which states GAE steps. Observations are no steps.
+        bootstrap: an episode ended by a turn, token or time limit is worth the value of where it
+            stopped; else its end is terminal.
+        clip: how far a value may move from where it was before its error counts (0: no clip).
+        warmup_steps: optimiser steps in which only the critic learns.
+    """
+
+    kind: Literal["head", "model"] = "head"
+    level: Literal["token", "turn"] = "token"
+    gamma: float = Field(default=1.0, ge=0, le=1)
+    lam: float = Field(default=0.95, ge=0, le=1)
+    bootstrap: bool = True
+    coefficient: float = Field(default=0.1, gt=0)
+    clip: float = Field(default=0.2, ge=0)
+    warmup_steps: int = Field(default=0, ge=0)
+    learning_rate: float = Field(default=1e-5, ge=0)
+
+
+class Hindsight(Strict):
+    """PIPO's second look at the last batch.
+
+    Attributes:
+        window: mean rewards that the new one is compared with; least: before that many, nothing.
+        negative: factor on a change for the worse; limit: on the standardised change.
+    """
+
+    window: int = Field(default=8, ge=2)
+    least: int = Field(default=8, ge=2)
+    negative: float = Field(default=0.1, ge=0)
+    limit: float = Field(default=3.0, gt=0)
+
+
+class Lora(Strict):
+    """Low-rank adapters through peft (`pip install "agentrl[lora]"`); the rest is frozen."""
+
+    rank: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    targets: str | list[str] = "all-linear"
 
 
 class Aggregation(Strict):
@@ -186,7 +286,7 @@ class LearnerSettings(Strict):
     logit_budget: int = Field(default=1 << 26, ge=1)
     share_prefixes: bool = True
     min_shared: int = Field(default=16, ge=1)
-    autocast: Literal["", "bfloat16", "float16"] = ""
+    autocast: Literal["", "bfloat16"] = ""
 
     returns: tuple[Transform, ...] = ()
     channels: dict[str, Channel] = {"outcome": Channel()}
@@ -194,7 +294,12 @@ class LearnerSettings(Strict):
     field: WeightField = WeightField()
     ratio: Ratio = Ratio()
     coefficient: Coefficient = Coefficient()
+    link: Link | None = None
     divergences: dict[str, Divergence] = Field(default_factory=dict)
+    reference: Reference = Reference()
+    critic: Critic | None = None
+    hindsight: Hindsight | None = None
+    lora: Lora | None = None
     aggregation: Aggregation = Aggregation()
 
     @model_validator(mode="before")
@@ -206,6 +311,21 @@ class LearnerSettings(Strict):
         if name not in PRESETS:
             raise ValueError(f"no algorithm {name!r}; there are: {', '.join(sorted(PRESETS))}")
         return merge(PRESETS[name], given)
+
+    @model_validator(mode="after")
+    def _terms_fit(self) -> LearnerSettings:
+        for name, d in self.divergences.items():
+            if d.place == "reward" and (d.estimator == "full" or d.target == "uniform"):
+                raise ValueError(
+                    f"divergences.{name}: only a sampled estimator to a reference goes into the "
+                    "reward"
+                )
+            if d.direction == "forward" and d.estimator == "k3_ratio":
+                raise ValueError(f"divergences.{name}: k3_ratio is an estimator of reverse KL")
+        whole = [n for n in ("link", "critic", "hindsight") if getattr(self, n) is not None]
+        if len(whole) > 1:
+            raise ValueError(f"{' and '.join(whole)} do not go together: set one")
+        return self
 
     @model_validator(mode="after")
     def _schedule_has_an_end(self) -> LearnerSettings:

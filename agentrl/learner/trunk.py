@@ -1,7 +1,8 @@
-"""A causal model as the learner sees it: hidden states of packed rows, and a head."""
+"""Models as the learner sees them: hidden states of packed rows, a language head, a value head."""
 
 from __future__ import annotations
 
+import copy
 from contextlib import nullcontext
 from typing import Any, Protocol
 
@@ -12,6 +13,8 @@ from agentrl.learner.pack import MicroBatch
 from agentrl.learner.settings import LearnerSettings
 from agentrl.models.attention import NAME, use_packed_attention
 
+Tensor = torch.Tensor
+
 
 class HasModel(Protocol):
     """Anything that holds a transformers causal model, such as `agentrl.models.Policy`."""
@@ -21,7 +24,7 @@ class HasModel(Protocol):
 
 
 class Trunk:
-    """Runs micro-batches through a model; holds no state of its own."""
+    """Runs micro-batches through a causal model; holds no state of its own."""
 
     def __init__(self, model: Any, settings: LearnerSettings) -> None:
         self.model, self._s = model, settings
@@ -29,18 +32,20 @@ class Trunk:
             use_packed_attention(model)
 
     @property
-    def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+    def head(self) -> torch.nn.Module:
+        return self.model.get_output_embeddings()
 
     @property
-    def dtype(self) -> torch.dtype:
-        """In which losses are computed: float64 for a float64 model, else float32."""
-        double = next(self.model.parameters()).dtype == torch.float64
-        return torch.float64 if double else torch.float32
+    def device(self) -> torch.device:
+        return next(iter(self.model.parameters())).device
 
-    def hidden(self, batch: MicroBatch) -> torch.Tensor:
+    def hidden(self, batch: MicroBatch) -> Tensor:
         """[T, d], the final hidden state of every packed token."""
-        with self._autocast():
+        cast = self._s.autocast
+        context: Any = nullcontext()
+        if cast:
+            context = torch.autocast(self.device.type, dtype=getattr(torch, cast))
+        with context:
             out = self.model.base_model(
                 input_ids=batch.tokens[None],
                 position_ids=batch.position[None],
@@ -49,13 +54,39 @@ class Trunk:
             )
         return out.last_hidden_state[0]
 
-    def logprobs(self, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probability and entropy, [N] each, of the trained tokens."""
-        hidden = self.hidden(batch)[batch.where]
-        head = self.model.get_output_embeddings()
-        return token_logprobs(hidden, head, batch.target, logit_budget=self._s.logit_budget)
+    def score(self, hidden: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability of `target` and entropy, [N] each, from the states [N, d] before it."""
+        return token_logprobs(hidden, self.head, target, logit_budget=self._s.logit_budget)
 
-    def _autocast(self) -> Any:
-        if not self._s.autocast:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=getattr(torch, self._s.autocast))
+    def logprobs(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
+        """Log-probability and entropy, [N] each, of the trained tokens."""
+        return self.score(self.hidden(batch)[batch.where], batch.target)
+
+
+class ValueModel:
+    """V(state) for the states before trained tokens, starting at zero everywhere."""
+
+    def __init__(self, trunk: Trunk, settings: LearnerSettings) -> None:
+        assert settings.critic is not None
+        self._own = settings.critic.kind == "model"
+        if self._own:
+            trunk = Trunk(copy.deepcopy(trunk.model).requires_grad_(True), settings)
+        self.trunk = trunk
+        weight = trunk.model.get_input_embeddings().weight
+        self.head = torch.nn.Linear(weight.shape[1], 1, device=weight.device, dtype=weight.dtype)
+        torch.nn.init.zeros_(self.head.weight)
+        torch.nn.init.zeros_(self.head.bias)
+
+    def named_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
+        """What only the critic trains; the language head of a copy is never used."""
+        out = list(self.head.named_parameters(prefix="value_head"))
+        if self._own:
+            out += self.trunk.model.base_model.named_parameters(prefix="value_trunk")
+        return out
+
+    def __call__(self, batch: MicroBatch, hidden: Tensor | None, where: Tensor) -> Tensor:
+        """Values at the packed tokens `where`; `hidden` [T, d] is the policy's, if at hand."""
+        if self._own or hidden is None:
+            hidden = self.trunk.hidden(batch)
+        states = hidden[where].to(self.head.weight.dtype)
+        return self.head(states)[:, 0]

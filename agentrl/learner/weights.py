@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from agentrl.core import Episode
-from agentrl.learner.credit import TRUNCATED
+from agentrl.learner.credit import has_flag
 from agentrl.learner.rows import Row
 from agentrl.learner.settings import Aggregation, WeightField
 
@@ -50,10 +50,14 @@ def _weights(episode: np.ndarray, turn: np.ndarray, aggregation: Aggregation) ->
 
 def field_weights(row: Row, episode: Episode, field: WeightField) -> np.ndarray:
     """float64[N], the factor of stage 3 on each token of a row whose advantages are known."""
-    by_sign = np.where(row.advantage >= 0, field.positive, field.negative)
-    return np.asarray(by_sign * field.sources.get(episode.source, 1.0))
-
-
-def kept(episode: Episode, field: WeightField) -> bool:
-    """False for an episode that the field takes out of the loss and its denominators."""
-    return not (field.drop_truncated and episode.status in TRUNCATED)
+    above, below = field.roles.get(str(episode.task.metadata.get("role")), (1.0, 1.0))
+    factor = np.ones(len(row.target))
+    factor[row.advantage > 0] = field.positive * above
+    factor[row.advantage < 0] = field.negative * below
+    factor *= field.sources.get(episode.source, 1.0)
+    for flag, weight in field.flags.items():
+        if has_flag(episode, flag):
+            factor *= weight
+    if field.hidden_reward and len(row.influence):
+        factor *= 1.0 + field.hidden_reward * np.sign(row.influence * row.advantage)
+    return factor

@@ -175,14 +175,13 @@ def test_first_on_policy_step_is_plain_reinforce(algorithm: str) -> None:
     groups = some_groups()
     subject = learner(algorithm=algorithm, ratio={"old": "current", "correction": "none"})
     from agentrl.learner import credit
-    from agentrl.learner.learner import _spread
     from agentrl.learner.weights import aggregation_weights
 
     episodes, keys = credit.judged_episodes(groups)
     table = credit.turn_table(episodes, keys)
     rows = make_rows(episodes)
     s = subject.settings
-    _spread(credit.advantages(table, s.channels, s.whiten), table, rows)
+    credit.spread(credit.advantages(table, s.channels, s.whiten), table, rows)
     weights = aggregation_weights(rows, s.aggregation)
     model = tiny_model()
     for row, weight in zip(rows, weights, strict=True):

@@ -25,7 +25,6 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "grpo": {"algorithm": "grpo"},
     "dapo": {
         "algorithm": "dapo",
-        "field": {"drop_truncated": False},
         "coefficient": {"high": 0.2},
     },
     "dr_grpo": {
@@ -102,3 +101,48 @@ def test_five_adamw_steps_match_trl(name: str) -> None:
     parameters = dict(learner.policy.model.named_parameters())
     for parameter, norm in want["final_param_l2_per_param"].items():
         assert float(parameters[parameter].detach().norm()) == pytest.approx(norm, rel=RELATIVE)
+
+
+class RecordedReference:
+    """The reference log-probabilities of the golden file, in place of a reference model."""
+
+    trunk = None
+
+    def logprobs(self, batch: Any, power: Any = None) -> torch.Tensor:
+        parts = []
+        for row in batch.rows:
+            mask = np.array(INPUTS["tool_mask"][row.episode], bool)
+            parts.append(np.array(INPUTS["ref_logprobs"][row.episode])[mask])
+        return torch.as_tensor(np.concatenate(parts))
+
+    def follow(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("policy", ["on-policy", "off-policy"])
+@pytest.mark.parametrize("kl", ["kl_plain", "kl_x_ratio"])
+@pytest.mark.parametrize("name", ["grpo", "dapo", "dr_grpo", "bnpo"])
+def test_kl_to_the_reference_matches_trl(name: str, kl: str, policy: str) -> None:
+    term = {"estimator": "k3" if kl == "kl_plain" else "k3_ratio", "coefficient": 0.04}
+    learner = golden_learner(
+        name, policy, torch.float32, max_grad_norm=0.0, divergences={"kl": term}
+    )
+    learner.reference = RecordedReference()  # type: ignore[assignment]
+    out = learner.step(golden_groups())
+    want = GOLDEN["results"][f"{name}/beta=0.04/{kl}/{policy}"]
+    assert out["loss"] == pytest.approx(want["loss"], rel=RELATIVE)
+    assert out["grad_norm"] == pytest.approx(want["grad_norm"], rel=RELATIVE)
+    assert out["divergence_kl"] == pytest.approx(want["metrics"]["kl"], rel=RELATIVE)
+
+
+def test_micro_batch_mean_of_bnpo_is_what_we_do_not_do() -> None:
+    """bnpo divides each micro-batch by its own tokens: its result depends on the split. Ours
+    does not, and equals the unsplit value."""
+    whole = GOLDEN["results"]["bnpo/beta=0.0/off-policy"]
+    assert abs(whole["accum2"]["loss"] / whole["loss"] - 1) > 1e-3
+    learner = golden_learner(
+        "bnpo", "off-policy", torch.float32, max_grad_norm=0.0, token_budget=60
+    )
+    out = learner.step(golden_groups())
+    assert out["loss"] == pytest.approx(whole["loss"], rel=RELATIVE)
+    assert out["grad_norm"] == pytest.approx(whole["grad_norm"], rel=RELATIVE)

@@ -1,0 +1,96 @@
+"""Stages 4 to 8 put together: the share of one micro-batch in the loss of an optimiser step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from agentrl.learner import losses
+from agentrl.learner.head import full_divergence
+from agentrl.learner.pack import MicroBatch
+from agentrl.learner.reference import ReferencePolicy
+from agentrl.learner.settings import Coefficient, Divergence, LearnerSettings
+from agentrl.learner.trunk import Trunk
+
+Tensor = torch.Tensor
+REINFORCE = Coefficient(kind="reinforce")
+
+
+@dataclass(slots=True)
+class Tokens:
+    """The trained tokens of a micro-batch under the current policy; tensors are [N] or [N, d]."""
+
+    batch: MicroBatch
+    hidden: Tensor  # [T, d], of all packed tokens
+    states: Tensor  # [N, d], the hidden states that predict
+    logp: Tensor
+    entropy: Tensor
+
+    def get(self, name: str) -> Tensor:
+        """An array of the rows, in the dtype of the loss."""
+        return self.batch.gather(name, self.logp.dtype)
+
+
+@dataclass(slots=True)
+class Objective:
+    """`loss` is a scalar; the rest is [N], for measuring, and not part of any graph."""
+
+    loss: Tensor
+    ratio: Tensor
+    factor: Tensor
+    terms: dict[str, Tensor] = field(default_factory=dict)
+
+
+def objective(
+    t: Tokens, s: LearnerSettings, old_kind: str, trunk: Trunk, reference: ReferencePolicy | None
+) -> Objective:
+    """(weight * (correction * policy loss + sum of coefficient * divergence)).sum()."""
+    behave, advantage, weight = (t.get(n) for n in ("behave", "advantage", "weight"))
+    if old_kind == "current":
+        old = t.logp.detach()
+    else:
+        old = behave if old_kind == "behaviour" else t.get("old")
+    unit = t.batch.turn if s.ratio.level == "turn" else t.batch.row
+    ratio = losses.policy_ratio(t.logp, old, unit, s.ratio.level)
+    if s.link is None:
+        r = s.ratio
+        factor = losses.correction(t.logp, old, behave, r, behaviour=old_kind == "behaviour")
+        per_token = factor * losses.policy_loss(ratio, t.logp, advantage, s.coefficient)
+    else:  # stage 6 has made weights and advantages of its own
+        factor = torch.ones_like(behave)
+        per_token = losses.policy_loss(ratio, t.logp, advantage, REINFORCE)
+    out = Objective((weight * per_token).sum(), ratio.detach(), factor)
+    for name, d in s.divergences.items():
+        if d.place == "loss" and d.coefficient != 0.0:
+            term = _term(t, d, ratio, trunk, reference)
+            out.loss = out.loss + d.coefficient * (t.get("pull") * term).sum()
+            out.terms[name] = term.detach()
+    return out
+
+
+def _term(
+    t: Tokens, d: Divergence, ratio: Tensor, trunk: Trunk, reference: ReferencePolicy | None
+) -> Tensor:
+    """[N], the divergence at each trained token; for `uniform` up to log V: minus the entropy."""
+    if d.target == "uniform":
+        return -t.entropy
+    assert reference is not None
+    if d.estimator != "full":
+        target = t.get(d.target)
+        return losses.divergence(t.logp, target, d.estimator, d.direction, ratio)
+    return full_divergence(
+        t.states,
+        trunk.head,
+        reference.hidden(t.batch),
+        reference.trunk.head,
+        direction=d.direction,
+        power=t.get("power") if d.target == "tempered" else None,
+    )
+
+
+def value_objective(value: Tensor, t: Tokens, s: LearnerSettings) -> Tensor:
+    """The critic's share of a micro-batch: a mean over the values of the optimiser step."""
+    assert s.critic is not None
+    error = losses.value_loss(value, t.get("value"), t.get("returns"), s.critic.clip)
+    return s.critic.coefficient * (t.get("value_weight") * error).sum()
