@@ -45,12 +45,16 @@ def _packed_attention(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     packing: Packing | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     if packing is None:
         raise RuntimeError("this model runs packed rows: call it with packing=...")
     if sliding_window is not None and query.shape[2] > sliding_window:
         raise RuntimeError(f"sliding-window attention ({sliding_window}) has no packed form yet")
+    if softcap is not None or s_aux is not None:
+        raise RuntimeError("soft-capped scores and attention sinks have no packed form yet")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     return packing.attend(layer, query[0], key[0], value[0], scale).unsqueeze(0), None

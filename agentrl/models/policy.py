@@ -116,7 +116,8 @@ def save_policy(policy: Policy, path: str | Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        policy.model.save_pretrained(str(fresh))
+        with _quiet():
+            policy.model.save_pretrained(str(fresh))
         policy.tokenizer.save(fresh)
         _swap(fresh, target)
     finally:
@@ -191,14 +192,40 @@ def _load_tokenizer(where: str) -> PreTrainedTokenizerFast:
 def _load_model(where: str, config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
-    if type(config) not in AutoModelForCausalLM._model_mapping:
+    names = config.architectures or []
+    causal = not names or any(n.endswith(("ForCausalLM", "LMHeadModel")) for n in names)
+    if not causal or type(config) not in AutoModelForCausalLM._model_mapping:
         raise ModelError(
-            f"{config.model_type!r} is not a causal language model",
+            f"{', '.join(names) or config.model_type} is not a causal language model",
             where=where,
             fix="a policy must be a model that transformers' AutoModelForCausalLM loads",
         )
-    with _readable(where, "the weights cannot be loaded", "check model.safetensors"):
-        return AutoModelForCausalLM.from_pretrained(where, config=config, dtype=dtype)
+    fix = "put the model's own model.safetensors beside its config.json"
+    with _readable(where, "the weights cannot be loaded", fix), _quiet():
+        model, report = AutoModelForCausalLM.from_pretrained(
+            where, config=config, dtype=dtype, output_loading_info=True
+        )
+    if missing := sorted(report["missing_keys"]):
+        # transformers would go on with random numbers in their place.
+        some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise ModelError(f"{len(missing)} weights are missing: {some}", where=where, fix=fix)
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no loading report: what is wrong becomes an error."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _best_device() -> str:
