@@ -85,6 +85,11 @@ class TransformersEngine:
         """Sequences that run now."""
         return len(self._batcher.running)
 
+    @property
+    def held_tokens(self) -> int:
+        """Tokens of KV capacity in use."""
+        return self._batcher.store.held
+
     async def generate(
         self,
         tokens: SequenceOf[int] | np.ndarray,
