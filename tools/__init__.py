@@ -2,6 +2,27 @@
 
 from agentrl.tools.calls import run_calls
 from agentrl.tools.definition import Tool, ToolError, tool, tools_of
+from agentrl.tools.editor import Editor
+from agentrl.tools.finder import Finder
+from agentrl.tools.pytest_client import Failure, PytestClient, TestReport
+from agentrl.tools.pytest_runner import PytestRunner
+from agentrl.tools.shell import Shell
+from agentrl.tools.submit import Submit
 from agentrl.tools.wording import clip
 
-__all__ = ["Tool", "ToolError", "clip", "run_calls", "tool", "tools_of"]
+__all__ = [
+    "Editor",
+    "Failure",
+    "Finder",
+    "PytestClient",
+    "PytestRunner",
+    "Shell",
+    "Submit",
+    "TestReport",
+    "Tool",
+    "ToolError",
+    "clip",
+    "run_calls",
+    "tool",
+    "tools_of",
+]

@@ -1,0 +1,246 @@
+"""View and change source files, with observations short enough for a small policy."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+
+from agentrl.core import Sandbox
+from agentrl.tools import source
+from agentrl.tools.definition import ToolError, tool
+from agentrl.tools.files import PRUNED, Repository, bytes_of, text_of
+
+_PATH_AND_LINE = re.compile(r"(.+?):(\d+)(?::.*)?$", re.DOTALL)
+_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*$")
+_MAX_ROWS = 60
+_MAX_CANDIDATES = 8
+
+
+@dataclass(slots=True)
+class _Edit:
+    """One change that can be taken back; `before` is None when the file did not exist."""
+
+    path: str
+    before: bytes | None
+    after: bytes
+    line: int
+
+
+class Editor:
+    """The tools `view`, `edit`, `replace_lines`, `create` and `undo` over one repository.
+
+    `view` makes a file the open file, and the others work on that when no path is given.
+
+    Args:
+        root: the repository's folder inside the sandbox.
+    """
+
+    def __init__(self, sandbox: Sandbox, root: str) -> None:
+        self.repository = Repository(sandbox, root)
+        self.open: str | None = None
+        self._edits: list[_Edit] = []
+
+    @tool
+    async def view(self, target: str, line: int | None = None) -> str:
+        """Show code with line numbers and open its file.
+
+        Args:
+            target: a path, path:line, or the name of a function or class such as Stack.push.
+            line: show what is around this line.
+        """
+        target = target.strip()
+        match = _PATH_AND_LINE.match(target)
+        if match and line is None:
+            target, line = match[1], int(match[2])
+        data = await self.repository.find(target)
+        if data is not None:
+            return self._show(target, text_of(data, target), line)
+        if _NAME.match(target) and line is None:
+            return await self._show_definition(target)
+        raise ToolError(f"no such file: {target}")
+
+    @tool
+    async def edit(self, line: int, old: str, new: str, path: str | None = None) -> str:
+        """Replace text in one line; `old` has to be there exactly once, as whole tokens.
+
+        Args:
+            line: number of the line.
+            old: the text to replace.
+            new: what to put there.
+            path: the file, if not the open one.
+        """
+        path, before, lines = await self._target(path, line)
+        text = lines[line - 1]
+        at = _place(text, old, line)
+        if old == new:
+            raise ToolError("old and new are the same")
+        lines[line - 1] = text[:at] + new + text[at + len(old) :]
+        return await self._change(path, before, "\n".join(lines), line, new.count("\n") + 1)
+
+    @tool
+    async def replace_lines(self, first: int, last: int, text: str, path: str | None = None) -> str:
+        """Replace whole lines; an empty text deletes them.
+
+        Args:
+            first: number of the first line to replace.
+            last: number of the last one; first - 1 inserts before `first`.
+            text: the new lines.
+            path: the file, if not the open one.
+        """
+        path, before, lines = await self._target(path, first, last)
+        new = source.split_lines(text)
+        if lines and lines[0].endswith("\r"):
+            new = [row.removesuffix("\r") + "\r" for row in new]
+        lines[first - 1 : last] = new
+        return await self._change(path, before, "\n".join(lines), first, len(new))
+
+    @tool
+    async def create(self, path: str, text: str) -> str:
+        """Write a new file.
+
+        Args:
+            path: where; folders are made.
+            text: its whole content.
+        """
+        path = self.repository.relative(path)
+        if await self.repository.find(path) is not None:
+            raise ToolError(f"{path} exists; change it with edit or replace_lines")
+        return await self._change(path, None, text, 1, len(source.split_lines(text)))
+
+    @tool
+    async def undo(self) -> str:
+        """Take back the last change."""
+        if not self._edits:
+            raise ToolError("nothing to undo")
+        last = self._edits[-1]
+        if await self.repository.find(last.path) != last.after:
+            self._edits.pop()
+            raise ToolError(f"{last.path} was changed by something else since; cannot undo")
+        if last.before is None:
+            path = shlex.quote(self.repository.absolute(last.path))
+            await self.repository.sandbox.exec(f"rm -f -- {path}", timeout=10.0)
+            self._edits.pop()
+            return f"removed {last.path}"
+        await self.repository.write(last.path, last.before)
+        self._edits.pop()
+        self.open = last.path
+        lines = source.split_lines(text_of(last.before, last.path))
+        shown = source.rows(lines, last.line, last.line)
+        return "\n".join(shown) or f"restored {last.path}"
+
+    def _show(self, path: str, text: str, line: int | None) -> str:
+        path = self.open = self.repository.relative(path)
+        lines = source.split_lines(text)
+        if not lines:
+            return f"{path} is empty"
+        if line is not None:
+            if not 1 <= line <= len(lines):
+                raise ToolError(f"{path} has {len(lines)} lines, no line {line}")
+            return "\n".join([path, *source.rows(lines, *source.around(text, line, _MAX_ROWS))])
+        if len(lines) <= _MAX_ROWS:
+            return "\n".join([path, *source.rows(lines, 1, len(lines))])
+        shown = source.outline(text) if path.endswith(".py") else []
+        if not shown:
+            shown = source.rows(lines, 1, _MAX_ROWS)
+        return "\n".join([f"{path} ({len(lines)} lines)", *shown])
+
+    async def _show_definition(self, name: str) -> str:
+        found = await self._definitions(name)
+        code = [item for item in found if not _is_test(item[0])]
+        found = code or found
+        if not found:
+            raise ToolError(f"no file, function or class is called {name}")
+        if len(found) > 1:
+            listed = [f"{path}:{d.line}: {d.name}" for path, _, d in found[:_MAX_CANDIDATES]]
+            more = len(found) - len(listed)
+            return "\n".join(
+                [f"{len(found)} definitions", *listed, *([f"[{more} more]"] * (more > 0))]
+            )
+        path, text, definition = found[0]
+        self.open = path
+        lines = source.split_lines(text)
+        shown = source.rows(lines, definition.first, definition.last)
+        if len(shown) > _MAX_ROWS:
+            cut = len(shown) - _MAX_ROWS
+            after = definition.first + _MAX_ROWS
+            shown = [*shown[:_MAX_ROWS], f"[{cut} more lines, from {after}]"]
+        return "\n".join([path, *shown])
+
+    async def _definitions(self, name: str) -> list[tuple[str, str, source.Definition]]:
+        """Every definition whose dotted name (module and all) ends with `name`."""
+        wanted = name.split(".")
+        prune = " ".join(f"--exclude-dir={folder}" for folder in PRUNED)
+        pattern = rf"^[[:space:]]*(async[[:space:]]+)?(def|class)[[:space:]]+{wanted[-1]}\b"
+        command = f"grep -rlIE {prune} --include='*.py' -e {shlex.quote(pattern)} . | LC_ALL=C sort"
+        result = await self.repository.sandbox.exec(
+            command, cwd=self.repository.root, timeout=20.0, max_output=1 << 16
+        )
+        found = []
+        for path in result.output.splitlines():
+            path = path.removeprefix("./")
+            data = await self.repository.find(path)
+            if data is None or b"\0" in data:
+                continue
+            text = text_of(data, path)
+            module = path.removesuffix(".py").removesuffix("/__init__").split("/")
+            for definition in source.definitions(text):
+                if [*module, *definition.name.split(".")][-len(wanted) :] == wanted:
+                    found.append((path, text, definition))
+        return found
+
+    async def _target(
+        self, path: str | None, first: int, last: int | None = None
+    ) -> tuple[str, bytes, list[str]]:
+        """The file to change, its bytes, and its lines; line numbers are checked."""
+        if path is None and self.open is None:
+            raise ToolError("no file is open; view one first, or give a path")
+        path = self.repository.relative(path or self.open or "")
+        text = await self.repository.read(path)
+        lines = text.split("\n")
+        count = len(source.split_lines(text))
+        if not 1 <= first <= (count if last is None else count + 1):
+            raise ToolError(f"{path} has {count} lines, no line {first}")
+        if last is not None and not first - 1 <= last <= count:
+            raise ToolError(f"last is {last}; from {first} it can be {first - 1} to {count}")
+        return path, bytes_of(text), lines
+
+    async def _change(
+        self, path: str, before: bytes | None, text: str, line: int, count: int
+    ) -> str:
+        """Write, remember for undo, and show the changed lines."""
+        after = bytes_of(text)
+        await self.repository.write(path, after)
+        self._edits.append(_Edit(path, before, after, line))
+        self.open = path
+        shown = source.rows(source.split_lines(text), line, line + count - 1)
+        if len(shown) > _MAX_ROWS:
+            shown = [*shown[:_MAX_ROWS], f"[{len(shown) - _MAX_ROWS} more lines]"]
+        if not shown:
+            shown = [f"deleted in {path}"]
+        if path.endswith(".py"):
+            problem = source.parse(text)
+            was_fine = before is None or not isinstance(source.parse(text_of(before, path)), str)
+            if isinstance(problem, str) and was_fine:
+                shown.append(f"warning: no longer parses, {problem}")
+        return "\n".join(shown)
+
+
+def _place(text: str, old: str, line: int) -> int:
+    """Where `old` is meant: its one match as whole tokens, else its one match at all."""
+    if not old:
+        raise ToolError("old is empty")
+    whole = source.token_matches(text, old)
+    matches = source.text_matches(text, old)
+    if len(whole) == 1:
+        return whole[0]
+    if len(matches) == 1:
+        return matches[0]
+    count = len(whole) or len(matches)
+    times = f"{count} times" if count else "not"
+    raise ToolError(f"{old!r} is {times} in line {line}\n{source.row(line, text)}")
+
+
+def _is_test(path: str) -> bool:
+    name = path.rsplit("/", 1)[-1]
+    return name.startswith("test_") or name.endswith("_test.py") or name == "conftest.py"
