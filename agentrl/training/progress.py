@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agentrl.core import Episode, Status
@@ -14,27 +15,27 @@ _HISTORY = 400
 
 
 class Rate:
-    """Events per second over the last half minute."""
+    """Events per second over the last half minute; a view may ask from its own thread."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock, self._started = clock, clock()
         self._events: deque[tuple[float, float]] = deque()
+        self._lock = threading.Lock()
         self.total = 0.0
 
     def add(self, amount: float) -> None:
-        self.total += amount
-        self._events.append((self._clock(), amount))
-        self._forget()
-
-    def _forget(self) -> None:
-        while self._events and self._events[0][0] < self._clock() - _RATE_SECONDS:
-            self._events.popleft()
+        with self._lock:
+            self.total += amount
+            self._events.append((self._clock(), amount))
 
     @property
     def per_second(self) -> float:
-        self._forget()
-        span = min(_RATE_SECONDS, max(self._clock() - self._started, 1.0))
-        return sum(amount for _, amount in self._events) / span
+        now = self._clock()
+        with self._lock:
+            while self._events and self._events[0][0] < now - _RATE_SECONDS:
+                self._events.popleft()
+            span = min(_RATE_SECONDS, max(now - self._started, 1.0))
+            return sum(amount for _, amount in self._events) / span
 
 
 @dataclass
@@ -48,6 +49,8 @@ class Progress:
             above zero where the environment does not say.
         rewards: mean reward of each step, newest last.
         containers: sandboxes in use, where the loop reports it.
+        tokens, calls, tests: sampled tokens, tool calls, and those that ran tests (tools with
+            "test" in their name), counted when an episode ends.
         listeners: called with the name of each event after the state has changed; a view hangs
             here. They must be quick.
     """
@@ -73,6 +76,7 @@ class Progress:
         self.stage_started = self.started
         self.tokens = Rate(self.clock)
         self.calls = Rate(self.clock)
+        self.tests = Rate(self.clock)
         self._begun_at_step = self.step
 
     def _tell(self, event: str) -> None:
@@ -100,7 +104,9 @@ class Progress:
         """Count one episode; one that infrastructure broke counts as nothing but broken."""
         self.running = max(0, self.running - 1)
         self.tokens.add(episode.trained_tokens)
-        self.calls.add(sum(len(turn.calls) for turn in episode.turns))
+        names = [call.name for turn in episode.turns for call in turn.calls]
+        self.calls.add(len(names))
+        self.tests.add(sum("test" in name for name in names))
         if episode.status == Status.INFRA_ERROR:
             self.broken += 1
         else:
@@ -118,11 +124,12 @@ class Progress:
         self._tell("note")
 
     def step_done(self, step: int, metrics: Mapping[str, float]) -> None:
-        """One step is over; `metrics` holds `reward/mean` when rewards were given."""
+        """One step is over; `metrics` holds `reward_mean` when rewards were given."""
         self.step = step
         self.metrics = dict(metrics)
-        if "reward/mean" in metrics:
-            self.rewards.append(metrics["reward/mean"])
+        reward = find_metric(metrics, "reward_mean")
+        if reward is not None:
+            self.rewards.append(metrics[reward])
         self._tell("step_done")
 
     def end(self, summary: str = "") -> None:
@@ -142,6 +149,11 @@ class Progress:
         if done <= 0 or not self.steps:
             return None
         return (self.clock() - self.started) / done * max(self.steps - self.step, 0)
+
+
+def find_metric(names: Iterable[str], name: str) -> str | None:
+    """The one of `names` that is `name`, or `name` behind a prefix such as `train/`."""
+    return next((n for n in names if n == name or n.endswith(f"/{name}")), None)
 
 
 def solved(episode: Episode) -> bool:

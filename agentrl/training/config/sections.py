@@ -57,7 +57,7 @@ class TransformersConfig(Section):
     """The embedded engine: transformers in this process, on the model's device."""
 
     kind: Literal["transformers"] = "transformers"
-    slots: Annotated[int, Field(ge=1)] = 64
+    max_slots: Annotated[int, Field(ge=1)] = 64
     """Conversations that are decoded at once; more wait for a slot."""
     step_tokens: Annotated[int, Field(ge=1)] = 2048
     """New tokens of one forward pass, at most about."""
@@ -70,7 +70,7 @@ class ScriptedConfig(Section):
 
     kind: Literal["scripted"] = "scripted"
     script: str
-    """Python name module:Class of the scripted agent."""
+    """Python name module:function; called with a seed, it yields messages and is sent answers."""
 
 
 EngineConfig = Annotated[
@@ -84,14 +84,18 @@ class DockerConfig(Section):
     """Containers: no network, no capabilities, not root, removed on every way out."""
 
     kind: Literal["docker"] = "docker"
-    pool: Annotated[int, Field(ge=1)] = 4
-    """Containers that are kept warm and reused."""
+    pool: Annotated[int, Field(ge=1)] = 8
+    """Containers in use at one time; grading may use as many again."""
+    spare: Annotated[int, Field(ge=0)] = 1
+    """Unused containers that are kept ready."""
     image: str | None = None
     """Image to run; None is the base image of `agentrl sandbox build`."""
-    memory: str = "512m"
-    """Memory limit of a container: a number with k, m or g."""
+    memory_mb: Annotated[int, Field(ge=64)] = 1024
+    """Memory of a container, in MiB, its writable folders included."""
+    work_mb: Annotated[int, Field(ge=1)] = 256
+    """Size of the working directory, in MiB."""
     cpus: Annotated[float, Field(gt=0)] = 1.0
-    """CPU limit of a container, in cores."""
+    """Processor time per wall time."""
     pids: Annotated[int, Field(ge=8)] = 256
     """Processes and threads a container may have."""
 
@@ -100,8 +104,10 @@ class ProcessConfig(Section):
     """Plain processes in a temporary directory. This isolates nothing: trusted code only."""
 
     kind: Literal["process"] = "process"
-    pool: Annotated[int, Field(ge=1)] = 4
-    """Sandboxes that are kept ready and reused."""
+    pool: Annotated[int, Field(ge=1)] = 8
+    """Sandboxes in use at one time; grading may use as many again."""
+    spare: Annotated[int, Field(ge=0)] = 1
+    """Unused sandboxes that are kept ready."""
 
 
 SandboxConfig = Annotated[
