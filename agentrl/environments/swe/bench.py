@@ -1,0 +1,160 @@
+"""A sandbox with a repository in it and a warm test runner: what makes and grades tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from agentrl.core import Process, Sandbox, SandboxError
+
+_PROBE = Path(__file__).with_name("probe.py")
+# Beyond a run's own deadline: forking, answering, and a machine that is busy.
+_SLACK_SECONDS = 20.0
+_START_SECONDS = 60.0
+
+
+@dataclass(slots=True, frozen=True)
+class Failure:
+    """Why a test failed: the error, and the repository's frames, outermost first."""
+
+    message: str
+    frames: list[tuple[str, int]]
+
+
+@dataclass(slots=True)
+class TestRun:
+    """What came of one run.
+
+    Attributes:
+        status: "finished"; "timeout"; "died" (the code under test ended the process, with
+            whatever exit code); "tampered" (it replaced parts of pytest).
+        tests: outcome by test id: passed, failed, error, skipped, xfail.
+        seconds: by test id, set-up and tear-down included.
+        errors: of collection, by file.
+        touched: by test id, (path, line) of the functions entered; "" for those at import.
+    """
+
+    __test__ = False
+
+    status: Literal["finished", "timeout", "died", "tampered"]
+    tests: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    touched: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> set[str]:
+        return {test for test, outcome in self.tests.items() if outcome == "passed"}
+
+    @property
+    def failed(self) -> set[str]:
+        return {test for test, outcome in self.tests.items() if outcome in ("failed", "error")}
+
+
+class Bench:
+    """Runs a repository's tests in one sandbox, each run in a forked process of its own."""
+
+    def __init__(self, sandbox: Sandbox, paths: list[str], python: str = "python3") -> None:
+        """
+        Args:
+            paths: sys.path entries relative to the repository.
+            python: the interpreter inside; it needs pytest.
+        """
+        self.sandbox = sandbox
+        self.root = f"{sandbox.workdir.rstrip('/')}/repo"
+        self._paths = paths
+        self._python = python
+        self._process: Process | None = None
+
+    async def start(self) -> None:
+        """Start the runner and wait until it has imported pytest (0.2 to 0.5 s).
+
+        Raises SandboxError("no_runner") when it does not come up.
+        """
+        process = await self.sandbox.start([self._python, "-I", "-c", _PROBE.read_text("utf-8")])
+        try:
+            await process.request(json.dumps("ping"), timeout=_START_SECONDS)
+        except (EOFError, TimeoutError) as error:
+            raise SandboxError(
+                "no_runner",
+                f"the test runner did not start: {error}",
+                where=self.sandbox.id,
+                fix=f"the image needs {self._python} with pytest",
+            ) from error
+        self._process = process
+
+    async def load(self, folder: Path) -> None:
+        """Copy the repository in."""
+        await self.sandbox.copy_in(folder, self.root)
+
+    async def run(
+        self,
+        tests: Iterable[str],
+        *,
+        write: Mapping[str, str | None] | None = None,
+        timeout: float,
+        trace: list[str] | None = None,
+        whole_files: bool = False,
+    ) -> TestRun:
+        """Run tests by id.
+
+        Args:
+            write: files to put (None: remove) for this run only.
+            timeout: seconds for the whole run.
+            trace: path prefixes; fills `touched` with their functions.
+            whole_files: `tests` are files, to be run whole.
+
+        Raises:
+            SandboxError: the sandbox is gone. A runner that is gone alone was killed by the code
+                under test: the run is "died", and a new runner is started.
+        """
+        wanted = list(tests)
+        request: dict[str, Any] = {
+            "root": self.root,
+            "paths": self._paths,
+            "files": sorted({test.partition("::")[0] for test in wanted}),
+            "tests": None if whole_files else wanted,
+            "write": dict(write or {}),
+            "timeout": timeout,
+            "trace": trace,
+        }
+        if self._process is None:
+            await self.start()
+        assert self._process is not None
+        try:
+            line = await self._process.request(
+                json.dumps(request), timeout=timeout + _SLACK_SECONDS
+            )
+        except (EOFError, TimeoutError):
+            self._process = None
+            await self._still_there()
+            return TestRun("died")
+        return _run_of(json.loads(line))
+
+    async def _still_there(self) -> None:
+        """Raises SandboxError when it was the sandbox that died."""
+        result = await self.sandbox.exec("true", timeout=_START_SECONDS)
+        if not result.ok:
+            raise SandboxError(
+                "sandbox_died", f"`true` ended with {result.exit_code}", where=self.sandbox.id
+            )
+
+
+def _run_of(answer: dict[str, Any]) -> TestRun:
+    failures = {
+        test: Failure(f["message"], [(p, n) for p, n in f["frames"]])
+        for test, f in answer.get("failures", {}).items()
+    }
+    touched = {t: [(p, n) for p, n in where] for t, where in answer.get("touched", {}).items()}
+    return TestRun(
+        answer["status"],
+        answer.get("tests", {}),
+        answer.get("seconds", {}),
+        failures,
+        answer.get("errors", {}),
+        touched,
+    )

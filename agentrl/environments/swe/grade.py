@@ -1,0 +1,208 @@
+"""The verdict on a submission: its source changes, the pristine tests, a sandbox nobody has used."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import sqlite3
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from agentrl.core import SandboxError, SandboxProvider, Task
+from agentrl.environments.swe.bench import Bench
+from agentrl.environments.swe.task import SweTask
+from agentrl.environments.swe.tree import PatchError, Tree, apply_diff, write_folder
+
+MAX_FILE = 1 << 20
+
+
+@dataclass(slots=True, frozen=True)
+class Verdict:
+    """What the hidden tests say.
+
+    Attributes:
+        resolved: every fail-to-pass and pass-to-pass test passed.
+        grading: how it was found: "tests", or why they could not say ("timeout", "died",
+            "tampered", "bad_diff").
+        refused: changes that were left out, by path, with the reason.
+    """
+
+    resolved: bool
+    f2p_passed: int
+    f2p_total: int
+    p2p_passed: int
+    p2p_total: int
+    grading: str
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def admissible(swe: SweTask, diff: str) -> tuple[Tree, dict[str, str]]:
+    """The changed source files of a submission (None marks a removed one), and what was refused.
+
+    Only Python files inside the source roots that are no test files count. Everything through
+    which a submission could get at the judge is outside that: tests, conftest.py, ini files,
+    sitecustomize.py and .pth files, modules that shadow others, caches, git's files.
+
+    Raises PatchError.
+    """
+    submitted = apply_diff(swe.base, diff)
+    kept: Tree = {}
+    refused: dict[str, str] = {}
+    for path in sorted(submitted.keys() | swe.base.keys()):
+        if submitted.get(path) == swe.base.get(path):
+            continue
+        if ".." in path.split("/") or not swe.is_source(path):
+            refused[path] = "not a source file of the package"
+        elif len(submitted.get(path, b"")) > MAX_FILE:
+            refused[path] = "too large"
+        else:
+            kept[path] = submitted[path] if path in submitted else None  # type: ignore[assignment]
+    return kept, refused
+
+
+async def judge(
+    bench: Bench, swe: SweTask, changes: Tree, refused: dict[str, str], *, timeout: float
+) -> Verdict:
+    """Run the task's tests on a bench that holds the pristine tree.
+
+    Args:
+        changes: admissible ones, put over the task's buggy state for this run.
+    """
+    write: dict[str, str | None] = {
+        path: data.decode() for path, data in swe.buggy.items() if swe.pristine.get(path) != data
+    }
+    write.update({p: None if data is None else data.decode() for p, data in changes.items()})
+    f2p, p2p = swe.reference.fail_to_pass, swe.reference.pass_to_pass
+    run = await bench.run([*f2p, *p2p], write=write, timeout=timeout)
+    f2p_passed, p2p_passed = len(run.passed & set(f2p)), len(run.passed & set(p2p))
+    return Verdict(
+        resolved=f2p_passed == len(f2p) and p2p_passed == len(p2p),
+        f2p_passed=f2p_passed,
+        f2p_total=len(f2p),
+        p2p_passed=p2p_passed,
+        p2p_total=len(p2p),
+        grading="tests" if run.status == "finished" else run.status,
+        refused=refused,
+    )
+
+
+class Grader:
+    """Grades submissions; the same one is never graded twice, nor two equal ones at once."""
+
+    def __init__(
+        self,
+        provider: SandboxProvider,
+        *,
+        cache: Path | None = None,
+        timeout: float = 60.0,
+        tries: int = 2,
+        python: str = "python3",
+    ) -> None:
+        """
+        Args:
+            cache: SQLite file that keeps verdicts between runs; None keeps them in memory.
+            timeout: seconds for the tests of one submission; beyond it, it is not resolved.
+            tries: fresh sandboxes that may die before grading gives up with the SandboxError.
+            python: the interpreter inside the sandbox.
+        """
+        self._provider = provider
+        self._timeout = timeout
+        self._tries = tries
+        self._python = python
+        self._verdicts = VerdictCache(cache)
+        self._running: dict[str, asyncio.Task[Verdict]] = {}
+        self._folders = tempfile.TemporaryDirectory(prefix="agentrl-grade-")
+        self._lock = asyncio.Lock()
+
+    async def grade(self, task: Task, diff: str) -> Verdict:
+        """The verdict on what `diff` makes of the task's repository.
+
+        Raises:
+            SandboxError: no sandbox could be had, or every one of them died.
+        """
+        swe = SweTask(task)
+        try:
+            changes, refused = admissible(swe, diff)
+            for data in changes.values():
+                (data or b"").decode()
+        except (PatchError, UnicodeDecodeError):
+            f2p, p2p = swe.reference.fail_to_pass, swe.reference.pass_to_pass
+            return Verdict(False, 0, len(f2p), 0, len(p2p), "bad_diff")
+        key = self._key(swe, changes)
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            if key not in self._running:
+                self._running[key] = asyncio.create_task(self._judge(swe, changes, key))
+                self._running[key].add_done_callback(lambda _: self._running.pop(key, None))
+            verdict = await asyncio.shield(self._running[key])
+        return Verdict(**{**asdict(verdict), "refused": refused})
+
+    def close(self) -> None:
+        self._folders.cleanup()
+        self._verdicts.close()
+
+    async def _judge(self, swe: SweTask, changes: Tree, key: str) -> Verdict:
+        for left in reversed(range(self._tries)):
+            try:
+                verdict = await self._judge_once(swe, changes)
+            except SandboxError:
+                if not left:
+                    raise
+            else:
+                self._verdicts.put(key, verdict)
+                return verdict
+        raise AssertionError("unreachable")
+
+    async def _judge_once(self, swe: SweTask, changes: Tree) -> Verdict:
+        folder = await self._folder(swe)
+        sandbox = await self._provider.fresh()
+        try:
+            bench = Bench(sandbox, swe.payload.paths, self._python)
+            await asyncio.gather(bench.start(), bench.load(folder))
+            return await judge(bench, swe, changes, {}, timeout=self._timeout)
+        finally:
+            await self._provider.release(sandbox)
+
+    async def _folder(self, swe: SweTask) -> Path:
+        """The pristine tree on disk, written once for all tasks that share it."""
+        folder = Path(self._folders.name, swe.payload.repo)
+        async with self._lock:
+            if not folder.is_dir():
+                partial = folder.with_suffix(".partial")
+                await asyncio.to_thread(write_folder, swe.pristine, partial)
+                partial.rename(folder)
+        return folder
+
+    def _key(self, swe: SweTask, changes: Tree) -> str:
+        """Task, image and normalised changes: two diffs of one effect have one key."""
+        image = str(getattr(self._provider, "image", ""))
+        files = {
+            path: None if data is None else hashlib.sha256(data).hexdigest()
+            for path, data in sorted(changes.items())
+        }
+        payload, reference = swe.payload.model_dump(), swe.reference.model_dump()
+        parts = [swe.task.id, payload, reference, image, files]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class VerdictCache:
+    """Verdicts by key: in memory, or in an SQLite file that several processes may share."""
+
+    def __init__(self, path: Path | None) -> None:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path or ":memory:", timeout=30.0, isolation_level=None)
+        self._db.execute("create table if not exists verdicts (key text primary key, value text)")
+
+    def get(self, key: str) -> Verdict | None:
+        row = self._db.execute("select value from verdicts where key = ?", (key,)).fetchone()
+        return None if row is None else Verdict(**json.loads(row[0]))
+
+    def put(self, key: str, verdict: Verdict) -> None:
+        values = (key, json.dumps(asdict(verdict)))
+        self._db.execute("insert or replace into verdicts values (?, ?)", values)
+
+    def close(self) -> None:
+        self._db.close()

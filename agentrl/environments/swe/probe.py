@@ -1,0 +1,293 @@
+"""Runs tests inside a sandbox and says honestly what came of them.
+
+This file is sent into the sandbox and run there by `python3 -I -c`; it imports nothing of agentrl.
+It reads one JSON request a line and writes one JSON answer a line. pytest is imported once, before
+any code of the repository; each request forks, and only the child sees the repository, so that
+runs cannot affect each other.
+
+The code under test runs in the child and may be hostile. What keeps it from lying:
+
+- The answer is written by the parent, whose memory and descriptors the child cannot open (the
+  process is made undumpable), and only from a message that carries a key the child's recorder
+  holds. A child that leaves early, with whatever exit code, has sent none.
+- A child in which pytest's own functions were replaced, or which grew a plugin that does not come
+  from a conftest.py, says so instead of giving results.
+- Nothing is read from ini files, PYTEST_* variables, the user's site or entry points.
+
+Request: `root` (absolute), `paths` (put first on sys.path), `files` (test files, relative),
+`tests` (ids to run, null: all), `write` ({path: text} put into place for this run only), `trace`
+(folder or file prefixes whose functions are recorded by test, null: none), `timeout` (seconds).
+
+Answer: `status` ("finished", "timeout", "died", "tampered"), `tests` ({id: outcome}), `seconds`
+({id: s}), `failures` ({id: {"error", "message", "frames": [[path, line], ..]}}), `errors` (of
+collection), `touched` ({id: [[path, line], ..]}, "" for what ran at import).
+"""
+
+import ctypes
+import json
+import os
+import resource
+import secrets
+import select
+import signal
+import sys
+import time
+import types
+
+# Below the sandbox's own limit, so that a runaway allocation is an error of the test that made it.
+MEMORY = 768 << 20
+_CLOCK = [1_000_000_000]
+
+
+def main() -> None:
+    """Answer requests until stdin ends."""
+    for name in [n for n in os.environ if n.startswith(("PYTEST_", "PYTHON"))]:
+        del os.environ[name]
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+    warm_up()
+    answers = os.dup(1)
+    os.set_inheritable(answers, False)
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = "pong" if request == "ping" else run(request, answers)
+        write_all(answers, (json.dumps(answer) + "\n").encode())
+
+
+def warm_up() -> None:
+    """Import all of pytest and run it once on nothing, so that a fork is ready to collect."""
+    import importlib
+
+    import pytest
+
+    for name in ("doctest", "unittest.mock", "_pytest.unittest"):
+        importlib.import_module(name)
+    saved = [os.dup(1), os.dup(2)]
+    null = os.open(os.devnull, os.O_WRONLY)
+    for fd in (1, 2):
+        os.dup2(null, fd)
+    pytest.main(["-c", os.devnull, "-p", "no:cacheprovider", "--collect-only", os.devnull])
+    for fd, kept in zip((1, 2), saved):
+        os.dup2(kept, fd)
+        os.close(kept)
+
+
+def run(request: dict, answers: int) -> dict:
+    """Fork, let the child run the tests, and collect its message until the deadline."""
+    undo = put_files(request["root"], request.get("write") or {})
+    reader, writer = os.pipe()
+    key = secrets.token_hex(16)
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        os.close(answers)
+        try:
+            run_child(request, key, writer)
+        finally:
+            os._exit(1)
+    os.close(writer)
+    deadline = time.monotonic() + request["timeout"]
+    text, in_time = read_until(reader, deadline)
+    os.close(reader)
+    end_group(child)
+    put_files(request["root"], undo)
+    if not in_time:
+        return {"status": "timeout"}
+    head, _, body = text.partition(b"\n")
+    if head != key.encode() or not body.endswith(b"\n" + key.encode()):
+        return {"status": "died"}
+    return json.loads(body[: -len(key) - 1])
+
+
+def put_files(root: str, files: dict) -> dict:
+    """Write files (None: remove); returns what undoes it.
+
+    Every write gets a time stamp of its own: Python trusts a cached .pyc by whole seconds and
+    size, and two mutants of one file often agree in both.
+    """
+    undo = {}
+    for path, text in files.items():
+        full = os.path.join(root, path)
+        try:
+            with open(full, encoding="utf-8", newline="") as file:
+                undo[path] = file.read()
+        except FileNotFoundError:
+            undo[path] = None
+        if text is None:
+            os.unlink(full)
+            continue
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        with open(full, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        _CLOCK[0] += 1
+        os.utime(full, (_CLOCK[0], _CLOCK[0]))
+    return undo
+
+
+def read_until(fd: int, deadline: float) -> tuple:
+    """All bytes up to end of file; (bytes, whether the end came before the deadline)."""
+    parts = []
+    while True:
+        left = deadline - time.monotonic()
+        ready, _, _ = select.select([fd], [], [], max(left, 0))
+        if not ready:
+            return b"".join(parts), False
+        part = os.read(fd, 1 << 20)
+        if not part:
+            return b"".join(parts), True
+        parts.append(part)
+
+
+def end_group(child: int) -> None:
+    """Kill the child and whatever it left in its process group, and wait for the child."""
+    for kill, target in ((os.killpg, child), (os.kill, child)):
+        try:
+            kill(target, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+    os.waitpid(child, 0)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def run_child(request: dict, key: str, writer: int) -> None:
+    """Run pytest in this process and send its record between two copies of the key."""
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    seconds = int(request["timeout"]) + 2
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    root = request["root"]
+    os.chdir(root)
+    sys.path[:0] = [os.path.normpath(os.path.join(root, p)) for p in request["paths"]]
+    import pytest
+
+    recorder = Recorder(request)
+    before = fingerprint()
+    options = ["-c", os.devnull, "--rootdir", root, "-p", "no:cacheprovider", "-q"]
+    options += ["--continue-on-collection-errors", *(request.get("options") or [])]
+    trace = FunctionTrace(root, request["trace"]) if request.get("trace") else None
+    recorder.trace = trace
+    if trace:
+        sys.setprofile(trace)
+    pytest.main([*options, *request["files"]], plugins=[recorder])
+    sys.setprofile(None)
+    record = {"status": "finished", **recorder.record}
+    if fingerprint() != before or recorder.strangers:
+        record = {"status": "tampered"}
+    if trace:
+        record["touched"] = {t: sorted(where) for t, where in trace.touched.items()}
+    write_all(writer, f"{key}\n{json.dumps(record)}\n{key}".encode())
+    os._exit(0)
+
+
+def fingerprint() -> dict:
+    """The code of every function of the test machinery, by where it is found."""
+    found = {}
+    for name in [n for n in sys.modules if n.split(".")[0] in ("pytest", "_pytest", "pluggy")]:
+        for key, value in list(vars(sys.modules[name]).items()):
+            if isinstance(value, types.FunctionType):
+                found[name, key] = id(value.__code__)
+            elif isinstance(value, type) and value.__module__.startswith(("_pytest", "pluggy")):
+                for attribute, member in list(vars(value).items()):
+                    member = getattr(member, "__func__", member)
+                    if isinstance(member, types.FunctionType):
+                        found[value.__qualname__, attribute] = id(member.__code__)
+    return found
+
+
+class Recorder:
+    """A pytest plugin that runs only the wanted tests and writes down what happens."""
+
+    def __init__(self, request: dict) -> None:
+        wanted = request.get("tests")
+        self.wanted = None if wanted is None else set(wanted)
+        self.root = request["root"] + os.sep
+        self.trace = None
+        self.strangers: list = []
+        self.config = None
+        self.record: dict = {"tests": {}, "seconds": {}, "failures": {}, "errors": {}}
+
+    def pytest_configure(self, config) -> None:
+        self.config = config
+        self.known = {id(p) for p in config.pluginmanager.get_plugins()} | {id(self)}
+
+    def pytest_collection_modifyitems(self, items) -> None:
+        if self.wanted is not None:
+            items[:] = [item for item in items if item.nodeid in self.wanted]
+
+    def pytest_collectreport(self, report) -> None:
+        if report.failed:
+            self.record["errors"][report.nodeid] = str(report.longrepr)[-2000:]
+
+    def pytest_runtest_logstart(self, nodeid) -> None:
+        if self.trace:
+            self.trace.test = nodeid
+
+    def pytest_runtest_logreport(self, report) -> None:
+        tests, name = self.record["tests"], report.nodeid
+        seconds = self.record["seconds"]
+        seconds[name] = seconds.get(name, 0.0) + report.duration
+        if report.when == "call" and name not in tests:
+            odd = "xfail" if hasattr(report, "wasxfail") else report.outcome
+            tests[name] = odd
+        elif report.outcome != "passed":
+            tests[name] = "skipped" if report.outcome == "skipped" else "error"
+        if report.failed and name not in self.record["failures"]:
+            self.record["failures"][name] = self.failure(report.longrepr)
+
+    def failure(self, representation) -> dict:
+        """The error, its message, and the frames inside the repository, outermost first."""
+        crash = getattr(representation, "reprcrash", None)
+        message = crash.message if crash else str(representation)
+        frames = []
+        for entry in getattr(getattr(representation, "reprtraceback", None), "reprentries", []):
+            place = getattr(entry, "reprfileloc", None)
+            if place is not None:
+                path = os.path.abspath(place.path)
+                if path.startswith(self.root):
+                    frames.append([path[len(self.root) :], place.lineno])
+        return {"message": message[:2000], "frames": frames}
+
+    def pytest_sessionfinish(self) -> None:
+        manager = self.config.pluginmanager
+        for plugin in manager.get_plugins():
+            path = getattr(plugin, "__file__", None) or ""
+            if id(plugin) not in self.known and os.path.basename(path) != "conftest.py":
+                home = type(plugin).__module__
+                if not home.startswith(("_pytest", "pluggy")):
+                    self.strangers.append(repr(plugin))
+
+
+class FunctionTrace:
+    """A profile function that notes which functions of the repository each test enters."""
+
+    def __init__(self, root: str, prefixes: list) -> None:
+        self.root = root + os.sep
+        self.prefixes = tuple(os.path.join(root, p) for p in prefixes)
+        self.test = ""
+        self.touched: dict = {}
+        self.paths: dict = {}
+
+    def __call__(self, frame, event, argument) -> None:
+        if event != "call":
+            return
+        code = frame.f_code
+        name = code.co_filename
+        path = self.paths.get(name)
+        if path is None:
+            full = os.path.abspath(name)
+            path = full[len(self.root) :] if full.startswith(self.prefixes) else ""
+            self.paths[name] = path
+        if path and code.co_name != "<module>":
+            self.touched.setdefault(self.test, set()).add((path, code.co_firstlineno))
+
+
+if __name__ == "__main__":
+    main()
