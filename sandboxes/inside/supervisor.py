@@ -273,6 +273,8 @@ class Supervisor:
         problem = "" if self.kill_all() else "processes are left"
         for job in self.jobs.values():
             self.discard += [fd for fd in (job.out, job.err, job.stdin) if fd >= 0]
+            job.tail = b"the sandbox was reset"
+            self.send(b"X", job.number, job.result())
         for fd in self.discard:
             os.close(fd)
         self.jobs, self.discard, self.survivors = {}, [], {}
