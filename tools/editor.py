@@ -118,8 +118,7 @@ class Editor:
             self._edits.pop()
             raise ToolError(f"{last.path} was changed by something else since; cannot undo")
         if last.before is None:
-            path = shlex.quote(self.repository.absolute(last.path))
-            await self.repository.sandbox.exec(f"rm -f -- {path}", timeout=10.0)
+            await self._remove(last.path)
             self._edits.pop()
             return f"removed {last.path}"
         await self.repository.write(last.path, last.before)
@@ -128,6 +127,14 @@ class Editor:
         lines = source.split_lines(text_of(last.before, last.path))
         shown = source.rows(lines, last.line, last.line)
         return "\n".join(shown) or f"restored {last.path}"
+
+    async def _remove(self, path: str) -> None:
+        command = f"rm -f -- {shlex.quote(self.repository.absolute(path))}"
+        result = await self.repository.sandbox.exec(command, timeout=10.0)
+        if not result.ok:
+            raise ToolError(f"{path} cannot be removed: {result.output.strip()}")
+        if self.open == path:
+            self.open = None
 
     def _show(self, path: str, text: str, line: int | None) -> str:
         path = self.open = self.repository.relative(path)

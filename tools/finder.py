@@ -34,8 +34,7 @@ class Finder:
         Args:
             pattern: a part of the path, or a pattern such as *.py; empty for all.
         """
-        paths, whole = await self._lines(_find("-print"))
-        paths = [path.removeprefix("./") for path in paths]
+        paths, whole = await self._lines(_find("-print") + " | LC_ALL=C sort")
         if any(c in pattern for c in "*?["):
             name = (lambda p: p) if "/" in pattern else (lambda p: p.rsplit("/", 1)[-1])
             paths = [p for p in paths if fnmatch.fnmatchcase(name(p), pattern)]
@@ -54,21 +53,20 @@ class Finder:
             raise ToolError("give a text of one line")
         files = _find("-print0") + " | LC_ALL=C sort -z"
         grep = f"xargs -0 -r grep -nHFI -e {shlex.quote(text)} --"
-        lines, whole = await self._lines(f"{files} | {grep}", ordered=True)
+        lines, whole = await self._lines(f"{files} | {grep}")
         return self._shown([_hit(line) for line in lines], whole) or "not found"
 
-    async def _lines(self, command: str, *, ordered: bool = False) -> tuple[list[str], bool]:
-        """Output lines of a command run in the root, and whether these are all."""
-        if not ordered:
-            command += " | LC_ALL=C sort"
+    async def _lines(self, command: str) -> tuple[list[str], bool]:
+        """Output lines that start with a path below the root, and whether these are all."""
         result = await self.repository.sandbox.exec(
             command, cwd=self.repository.root, timeout=_SECONDS, max_output=_MAX_OUTPUT
         )
         if result.timed_out:
             raise ToolError(f"stopped after {_SECONDS:g} s")
         lines = result.output.split("\n")
-        # The last one is empty, or cut in the middle.
-        return lines[:-1], not result.truncated
+        # The last one is empty, or cut in the middle; complaints do not start with a path.
+        found = [line.removeprefix("./") for line in lines[:-1] if line.startswith("./")]
+        return found, not result.truncated
 
     def _shown(self, rows: list[str], whole: bool) -> str:
         more = len(rows) - self.max_rows
@@ -84,7 +82,7 @@ def _find(action: str) -> str:
 
 
 def _hit(line: str) -> str:
-    """`./a.py:3:  text` becomes `a.py:3: text`."""
-    path, _, rest = line.removeprefix("./").partition(":")
+    """`a.py:3:  text` becomes `a.py:3: text`."""
+    path, _, rest = line.partition(":")
     number, _, text = rest.partition(":")
     return clip_line(f"{path}:{number}: {text.strip()}", _WIDTH)

@@ -14,7 +14,8 @@ from agentrl.tools.wording import clip_line, printable
 _BACKSTOP_SECONDS = 3600.0
 _MAX_MESSAGE_LINES = 4
 _WIDTH = 160
-_NAME = re.compile(r"[\w\-\[\].]+( (and|or|not) [\w\-\[\].]+|^not [\w\-\[\].]+)*$")
+_WORD = r"(not )?[\w\-\[\].]+"
+_NAME = re.compile(rf"{_WORD}( (and|or) {_WORD})*$")
 _OUTCOMES = ("failed", "error", "passed", "skipped")
 
 
@@ -81,7 +82,7 @@ class PytestRunner:
         if mark or path.endswith(".py") or "/" in path:
             return [self.repository.relative(path) + mark + rest], []
         if not _NAME.match(target):
-            raise ToolError(f"{target!r} is not a file, a test id or a test's name")
+            raise ToolError(f"{target!r} is not a file, a test id or a test name")
         return [], ["-k", target]
 
 
