@@ -113,6 +113,7 @@ async def test_cancelling_frees_the_slot_and_keeps_the_session_usable(own_policy
         await task
     said = await asyncio.wait_for(engine.generate(PROMPT, Sampling(1.0, 5), session="a"), 20)
     await until(lambda: engine.running == 0)
+    assert engine.counters.sampled < 120
     plain = score_logprobs(own_policy, [*PROMPT, *said.tokens])[len(PROMPT) - 1 :]
     np.testing.assert_allclose(said.logprobs, plain, atol=1e-4)
     await engine.close()

@@ -14,6 +14,7 @@ from agentrl.engines import TransformersEngine
 from agentrl.engines import batching as batching_module
 from agentrl.engines.cache import KVCache
 from agentrl.engines.packing import KVPacking, Span
+from agentrl.engines.sampling import draw, uniform
 from agentrl.models import (
     CausalPacking,
     ChatTokenizer,
@@ -157,6 +158,19 @@ async def test_temperature_zero_is_greedy_and_others_store_untempered_logprobs(
         tokens.append(int(token))
     plain = score_logprobs(policy, [*PROMPTS[1], *cool.tokens])[-8:]
     np.testing.assert_allclose(cool.logprobs, plain, atol=1e-4)
+
+
+async def test_each_position_has_a_uniform_number_of_its_own(policy: Policy) -> None:
+    """The slow twin of sampling: one full forward and one draw a token."""
+    engine = TransformersEngine(policy, seed=1000)
+    said = await engine.generate(PROMPTS[1], Sampling(1.3, 12), seed=11)
+    await engine.close()
+    tokens = list(PROMPTS[1])
+    for position in range(12):
+        row = torch.tensor([next_row(policy, tokens)])
+        drawn, _ = draw(row, [1.3], [uniform(1011, position)])
+        tokens += drawn
+    assert said.tokens.tolist() == tokens[len(PROMPTS[1]) :]
 
 
 def next_row(policy: Policy, tokens: list[int]) -> list[float]:
