@@ -11,6 +11,8 @@ from typing import Any, Literal
 from agentrl.core import Process, Sandbox, SandboxError
 
 _PROBE = Path(__file__).with_name("probe.py")
+# Sets and dictionaries iterate the same way in every run; nothing else of the environment counts.
+_CLEAN = ["env", "-u", "PYTHONPATH", "-u", "PYTHONHOME", "-u", "PYTHONSTARTUP", "PYTHONHASHSEED=0"]
 # Beyond a run's own deadline: forking, answering, and a machine that is busy.
 _SLACK_SECONDS = 20.0
 _START_SECONDS = 60.0
@@ -75,7 +77,8 @@ class Bench:
 
         Raises SandboxError("no_runner") when it does not come up.
         """
-        process = await self.sandbox.start([self._python, "-I", "-c", _PROBE.read_text("utf-8")])
+        argv = [*_CLEAN, self._python, "-s", "-c", _PROBE.read_text("utf-8")]
+        process = await self.sandbox.start(argv, cwd="/")
         try:
             await process.request(json.dumps("ping"), timeout=_START_SECONDS)
         except (EOFError, TimeoutError) as error:

@@ -1,4 +1,4 @@
-"""The verdict on a submission: its source changes, the pristine tests, a sandbox nobody has used."""
+"""The verdict on a submission: its source changes under pristine tests in an unused sandbox."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from pathlib import Path
 from agentrl.core import SandboxError, SandboxProvider, Task
 from agentrl.environments.swe.bench import Bench
 from agentrl.environments.swe.task import SweTask
-from agentrl.environments.swe.tree import PatchError, Tree, apply_diff, write_folder
+from agentrl.environments.swe.tree import PatchError, apply_diff, write_folder
 
 MAX_FILE = 1 << 20
+
+# New content by path; None: the file is removed.
+Changes = dict[str, bytes | None]
 
 
 @dataclass(slots=True, frozen=True)
@@ -38,8 +41,8 @@ class Verdict:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def admissible(swe: SweTask, diff: str) -> tuple[Tree, dict[str, str]]:
-    """The changed source files of a submission (None marks a removed one), and what was refused.
+def admissible(swe: SweTask, diff: str) -> tuple[Changes, dict[str, str]]:
+    """The changed source files of a submission, and what was refused.
 
     Only Python files inside the source roots that are no test files count. Everything through
     which a submission could get at the judge is outside that: tests, conftest.py, ini files,
@@ -48,7 +51,7 @@ def admissible(swe: SweTask, diff: str) -> tuple[Tree, dict[str, str]]:
     Raises PatchError.
     """
     submitted = apply_diff(swe.base, diff)
-    kept: Tree = {}
+    kept: Changes = {}
     refused: dict[str, str] = {}
     for path in sorted(submitted.keys() | swe.base.keys()):
         if submitted.get(path) == swe.base.get(path):
@@ -58,12 +61,12 @@ def admissible(swe: SweTask, diff: str) -> tuple[Tree, dict[str, str]]:
         elif len(submitted.get(path, b"")) > MAX_FILE:
             refused[path] = "too large"
         else:
-            kept[path] = submitted[path] if path in submitted else None  # type: ignore[assignment]
+            kept[path] = submitted.get(path)
     return kept, refused
 
 
 async def judge(
-    bench: Bench, swe: SweTask, changes: Tree, refused: dict[str, str], *, timeout: float
+    bench: Bench, swe: SweTask, changes: Changes, refused: dict[str, str], *, timeout: float
 ) -> Verdict:
     """Run the task's tests on a bench that holds the pristine tree.
 
@@ -143,7 +146,7 @@ class Grader:
         self._folders.cleanup()
         self._verdicts.close()
 
-    async def _judge(self, swe: SweTask, changes: Tree, key: str) -> Verdict:
+    async def _judge(self, swe: SweTask, changes: Changes, key: str) -> Verdict:
         for left in reversed(range(self._tries)):
             try:
                 verdict = await self._judge_once(swe, changes)
@@ -155,7 +158,7 @@ class Grader:
                 return verdict
         raise AssertionError("unreachable")
 
-    async def _judge_once(self, swe: SweTask, changes: Tree) -> Verdict:
+    async def _judge_once(self, swe: SweTask, changes: Changes) -> Verdict:
         folder = await self._folder(swe)
         sandbox = await self._provider.fresh()
         try:
@@ -175,7 +178,7 @@ class Grader:
                 partial.rename(folder)
         return folder
 
-    def _key(self, swe: SweTask, changes: Tree) -> str:
+    def _key(self, swe: SweTask, changes: Changes) -> str:
         """Task, image and normalised changes: two diffs of one effect have one key."""
         image = str(getattr(self._provider, "image", ""))
         files = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from agentrl.environments.swe.functions import Function, SourceMap, parse
@@ -56,7 +56,7 @@ def operator(function: Operator) -> Operator:
     return function
 
 
-_COMPARISON = {
+_COMPARISON: dict[type[ast.cmpop], tuple[bytes, bytes]] = {
     ast.Eq: (b"==", b"!="),
     ast.NotEq: (b"!=", b"=="),
     ast.Lt: (b"<", b">"),
@@ -68,13 +68,13 @@ _COMPARISON = {
     ast.Is: (b"is", b"is not"),
     ast.IsNot: (rb"is\s+not", b"is"),
 }
-_BOUNDARY = {
+_BOUNDARY: dict[type[ast.cmpop], tuple[bytes, bytes]] = {
     ast.Lt: (b"<", b"<="),
     ast.LtE: (b"<=", b"<"),
     ast.Gt: (b">", b">="),
     ast.GtE: (b">=", b">"),
 }
-_ARITHMETIC = {
+_ARITHMETIC: dict[type[ast.operator], tuple[bytes, bytes]] = {
     ast.Add: (b"+", b"-"),
     ast.Sub: (b"-", b"+"),
     ast.Mult: (b"*", b"//"),
@@ -264,7 +264,7 @@ def _mutable_nodes(function: Function) -> Iterator[ast.AST]:
 
 
 def _swap_compare(
-    node: ast.AST, source: SourceMap, table: dict[type, tuple[bytes, bytes]]
+    node: ast.AST, source: SourceMap, table: Mapping[type[ast.cmpop], tuple[bytes, bytes]]
 ) -> Iterator[Edit]:
     if not isinstance(node, ast.Compare):
         return

@@ -1,6 +1,6 @@
 """Runs tests inside a sandbox and says honestly what came of them.
 
-This file is sent into the sandbox and run there by `python3 -I -c`; it imports nothing of agentrl.
+This file is sent into the sandbox and run there by `python3 -c`; it imports nothing of agentrl.
 It reads one JSON request a line and writes one JSON answer a line. pytest is imported once, before
 any code of the repository; each request forks, and only the child sees the repository, so that
 runs cannot affect each other.
@@ -23,9 +23,11 @@ Answer: `status` ("finished", "timeout", "died", "tampered"), `tests` ({id: outc
 collection), `touched` ({id: [[path, line], ..]}, "" for what ran at import).
 """
 
+import contextlib
 import ctypes
 import json
 import os
+import random
 import resource
 import secrets
 import select
@@ -33,6 +35,7 @@ import signal
 import sys
 import time
 import types
+from typing import Any
 
 # Below the sandbox's own limit, so that a runaway allocation is an error of the test that made it.
 MEMORY = 768 << 20
@@ -41,6 +44,7 @@ _CLOCK = [1_000_000_000]
 
 def main() -> None:
     """Answer requests until stdin ends."""
+    sys.path[:] = filter(None, sys.path)
     for name in [n for n in os.environ if n.startswith(("PYTEST_", "PYTHON"))]:
         del os.environ[name]
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
@@ -68,7 +72,7 @@ def warm_up() -> None:
     for fd in (1, 2):
         os.dup2(null, fd)
     pytest.main(["-c", os.devnull, "-p", "no:cacheprovider", "--collect-only", os.devnull])
-    for fd, kept in zip((1, 2), saved):
+    for fd, kept in zip((1, 2), saved, strict=True):
         os.dup2(kept, fd)
         os.close(kept)
 
@@ -106,7 +110,7 @@ def put_files(root: str, files: dict) -> dict:
     Every write gets a time stamp of its own: Python trusts a cached .pyc by whole seconds and
     size, and two mutants of one file often agree in both.
     """
-    undo = {}
+    undo: dict = {}
     for path, text in files.items():
         full = os.path.join(root, path)
         try:
@@ -127,7 +131,7 @@ def put_files(root: str, files: dict) -> dict:
 
 def read_until(fd: int, deadline: float) -> tuple:
     """All bytes up to end of file; (bytes, whether the end came before the deadline)."""
-    parts = []
+    parts: list = []
     while True:
         left = deadline - time.monotonic()
         ready, _, _ = select.select([fd], [], [], max(left, 0))
@@ -142,10 +146,8 @@ def read_until(fd: int, deadline: float) -> tuple:
 def end_group(child: int) -> None:
     """Kill the child and whatever it left in its process group, and wait for the child."""
     for kill, target in ((os.killpg, child), (os.kill, child)):
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             kill(target, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
     os.waitpid(child, 0)
 
 
@@ -165,6 +167,7 @@ def run_child(request: dict, key: str, writer: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     root = request["root"]
     os.chdir(root)
+    random.seed(0)
     sys.path[:0] = [os.path.normpath(os.path.join(root, p)) for p in request["paths"]]
     import pytest
 
@@ -209,28 +212,29 @@ class Recorder:
         wanted = request.get("tests")
         self.wanted = None if wanted is None else set(wanted)
         self.root = request["root"] + os.sep
-        self.trace = None
+        self.trace: FunctionTrace | None = None
         self.strangers: list = []
-        self.config = None
+        self.config: Any = None
+        self.known: set = set()
         self.record: dict = {"tests": {}, "seconds": {}, "failures": {}, "errors": {}}
 
-    def pytest_configure(self, config) -> None:
+    def pytest_configure(self, config: Any) -> None:
         self.config = config
         self.known = {id(p) for p in config.pluginmanager.get_plugins()} | {id(self)}
 
-    def pytest_collection_modifyitems(self, items) -> None:
+    def pytest_collection_modifyitems(self, items: list) -> None:
         if self.wanted is not None:
             items[:] = [item for item in items if item.nodeid in self.wanted]
 
-    def pytest_collectreport(self, report) -> None:
+    def pytest_collectreport(self, report: Any) -> None:
         if report.failed:
             self.record["errors"][report.nodeid] = str(report.longrepr)[-2000:]
 
-    def pytest_runtest_logstart(self, nodeid) -> None:
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
         if self.trace:
             self.trace.test = nodeid
 
-    def pytest_runtest_logreport(self, report) -> None:
+    def pytest_runtest_logreport(self, report: Any) -> None:
         tests, name = self.record["tests"], report.nodeid
         seconds = self.record["seconds"]
         seconds[name] = seconds.get(name, 0.0) + report.duration
@@ -242,7 +246,7 @@ class Recorder:
         if report.failed and name not in self.record["failures"]:
             self.record["failures"][name] = self.failure(report.longrepr)
 
-    def failure(self, representation) -> dict:
+    def failure(self, representation: Any) -> dict:
         """The error, its message, and the frames inside the repository, outermost first."""
         crash = getattr(representation, "reprcrash", None)
         message = crash.message if crash else str(representation)
@@ -275,7 +279,7 @@ class FunctionTrace:
         self.touched: dict = {}
         self.paths: dict = {}
 
-    def __call__(self, frame, event, argument) -> None:
+    def __call__(self, frame: Any, event: str, argument: Any) -> None:
         if event != "call":
             return
         code = frame.f_code

@@ -21,6 +21,7 @@ Tree = dict[str, bytes]
 
 _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 _HEADER = re.compile(r"--- (?:a/([^\n]*)|/dev/null)\n\+\+\+ (?:b/([^\n]*)|/dev/null)\n")
+_MAX_LINES = 20_000
 _NO_NEWLINE = "\\ No newline at end of file\n"
 
 
@@ -86,11 +87,20 @@ def diff_file(path: str, old: bytes | None, new: bytes | None) -> str:
         before, after = lines_of(old or b""), lines_of(new or b"")
     except UnicodeDecodeError:
         return f"Binary files {names[0]} and {names[1]} differ\n"
-    # Two lines first, so that an empty file made or removed leaves a trace too.
+    # The head comes first, so that an empty file made or removed leaves a trace too.
     text = [f"--- {names[0]}\n", f"+++ {names[1]}\n"]
-    for line in list(difflib.unified_diff(before, after))[2:]:
+    for line in _hunks(before, after):
         text.append(line if line.endswith("\n") else f"{line}\n{_NO_NEWLINE}")
     return "".join(text)
+
+
+def _hunks(before: list[str], after: list[str]) -> list[str]:
+    if len(before) + len(after) <= _MAX_LINES:
+        return list(difflib.unified_diff(before, after))[2:]
+    # difflib needs quadratic time and more; a hostile submission must not get it.
+    old, new = f"1,{len(before)}" if before else "0,0", f"1,{len(after)}" if after else "0,0"
+    head = f"@@ -{old} +{new} @@\n"
+    return [head, *(f"-{line}" for line in before), *(f"+{line}" for line in after)]
 
 
 def lines_of(data: bytes) -> list[str]:
@@ -121,11 +131,11 @@ def apply_diff(tree: Tree, diff: str) -> Tree:
         if source is not None and source not in tree:
             raise PatchError(f"the diff changes {source}, which does not exist")
         before = lines_of(tree[source]) if source is not None else []
-        text, at = _patched(before, lines, at + 2, target or source)
-        if target is None:
-            new.pop(source, None)
-        else:
+        text, at = _patched(before, lines, at + 2, target or source or "")
+        if target is not None:
             new[target] = text.encode()
+        elif source is not None:
+            new.pop(source, None)
     return new
 
 
