@@ -39,6 +39,7 @@ class Forest:
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         """See `Packing.attend`: q [heads, T, d], k and v [kv_heads, T, d] -> [T, heads, d]."""
+        q, k = q.to(v.dtype), k.to(v.dtype)  # autocast leaves normed queries and keys in float32
         if q.device.type == "cpu" and q.dtype in (torch.float32, torch.float64, torch.bfloat16):
             kv_heads, tokens, dim = k.shape
             # [group, kv_heads, T, d]: query heads of one kv head lie along the batch axis, where

@@ -105,6 +105,20 @@ def group(
     return Group((key,), episodes)
 
 
+@torch.no_grad()
+def make_on_policy(groups: Sequence[Group], model: Any) -> Sequence[Group]:
+    """Set the behaviour log-probabilities to what the model says, in place."""
+    for e in (e for g in groups for e in g.episodes):
+        for segment in e.segments:
+            ids = torch.as_tensor(segment.tokens.astype(np.int64))[None]
+            mask = segment.action_mask
+            logps = model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+            chosen = logps.gather(1, ids[0, 1:, None])[:, 0].numpy()
+            segment.logprobs = segment.logprobs.astype(np.float64)
+            segment.logprobs[1:][mask[1:]] = chosen[mask[1:]]
+    return groups
+
+
 def gradients(model: Any) -> dict[str, torch.Tensor]:
     return {
         n: torch.zeros_like(p) if p.grad is None else p.grad.clone()
