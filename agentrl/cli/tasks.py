@@ -1,0 +1,167 @@
+"""`agentrl tasks`: make repair tasks from packages, and check task files."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentrl.core import Task
+    from agentrl.core.sandbox import SandboxProvider
+    from agentrl.environments.swe.synth import SynthEvent, SynthReport
+
+
+def add_commands(commands: Any) -> None:
+    tasks = commands.add_parser("tasks", help="make and check task files")
+    actions = tasks.add_subparsers(dest="action", required=True, metavar="ACTION")
+    synth = actions.add_parser(
+        "synth",
+        help="make repair tasks from Python packages with tests",
+        description="Plants bugs and keeps those that at least one test notices, each verified in"
+        " a sandbox. A package is a folder, or a name on PyPI (its sdist is taken).",
+    )
+    synth.add_argument("packages", nargs="+", metavar="PACKAGE_OR_PATH")
+    synth.add_argument("--count", type=int, default=100, help="training tasks (default 100)")
+    synth.add_argument("--out", type=Path, required=True, help="task file to write (.jsonl)")
+    synth.add_argument(
+        "--held-out", type=int, default=0, metavar="N", help="further tasks on other functions"
+    )
+    synth.add_argument(
+        "--eval-out", type=Path, metavar="FILE", help="where those go (default: beside --out)"
+    )
+    synth.add_argument("--seed", type=int, default=0)
+    _sandbox_options(synth)
+    synth.set_defaults(run=_synth)
+    verify = actions.add_parser(
+        "verify",
+        help="check that every task of a file can be solved and is not solved yet",
+        description="The gold patch must pass the hidden tests, no patch must fail them."
+        " Exit code 1 when some task does not hold.",
+    )
+    verify.add_argument("file", type=Path)
+    _sandbox_options(verify)
+    verify.set_defaults(run=_verify)
+
+
+def _sandbox_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sandbox", choices=["docker", "process"], default="docker")
+    parser.add_argument("--image", help="docker image (default: the one agentrl builds)")
+    parser.add_argument("--parallel", type=int, default=2, help="sandboxes at work at once")
+
+
+def _provider(options: argparse.Namespace) -> SandboxProvider:
+    from agentrl.sandboxes import DockerPool, ProcessPool
+
+    if options.sandbox == "process":
+        print("plain processes isolate nothing: only for code that you trust", file=sys.stderr)
+        return ProcessPool(size=options.parallel)
+    return DockerPool(options.image, size=options.parallel)
+
+
+def _synth(options: argparse.Namespace) -> int:
+    report = asyncio.run(_synthesise(options))
+    rejected = ", ".join(f"{count} {reason}" for reason, count in report.rejected.most_common())
+    print(f"{report.tried} bugs tried in {report.seconds:.0f} s; no task: {rejected or 'none'}")
+    for split, path in report.files.items():
+        print(f"{len(report.tasks[split])} {split} tasks in {path}")
+    wanted = options.count + options.held_out
+    made = sum(map(len, report.tasks.values()))
+    if made < wanted:
+        print(f"asked for {wanted}, the packages gave {made}: name more packages", file=sys.stderr)
+    return 0 if made else 1
+
+
+async def _synthesise(options: argparse.Namespace) -> SynthReport:
+    from agentrl.environments.swe.synth import HELD_OUT, SynthSettings, synthesise
+
+    _check_eval_out(options)
+    settings = SynthSettings(
+        count=options.count,
+        held_out=options.held_out,
+        seed=options.seed,
+        parallel=options.parallel,
+    )
+    provider = _provider(options)
+    try:
+        report = await synthesise(options.packages, options.out, provider, settings, _show)
+    finally:
+        await provider.close()
+    if options.eval_out and HELD_OUT in report.files:
+        report.files[HELD_OUT] = report.files[HELD_OUT].replace(options.eval_out)
+    return report
+
+
+def _check_eval_out(options: argparse.Namespace) -> None:
+    """Before the work, not after it. Tasks name their archive relative to their file's folder."""
+    from agentrl.core import ConfigError
+
+    if options.eval_out is None:
+        return
+    if not options.held_out:
+        raise ConfigError("no held-out tasks are asked for", where="--eval-out", fix="--held-out N")
+    if options.eval_out.parent.absolute() != options.out.parent.absolute():
+        raise ConfigError(
+            f"{options.eval_out} is not in the folder of {options.out}, where `repos` will be",
+            where="--eval-out",
+            fix=f"give {options.out.with_name(options.eval_out.name)}",
+        )
+
+
+def _show(event: SynthEvent) -> None:
+    if event.kind == "tried":
+        if event.tried % 10 == 0 or event.made == event.wanted:
+            print(f"{event.made} of {event.wanted} tasks, {event.tried} tried", file=sys.stderr)
+    elif event.text:
+        print(event.text, file=sys.stderr)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from agentrl.core.taskfile import read_tasks
+
+    tasks = read_tasks(options.file)
+    bad = asyncio.run(_verify_all(tasks, options))
+    print(f"{len(tasks) - bad} of {len(tasks)} tasks hold")
+    return 1 if bad else 0
+
+
+async def _verify_all(tasks: list[Task], options: argparse.Namespace) -> int:
+    from agentrl.environments.swe.grade import Grader
+
+    provider = _provider(options)
+    grader = Grader(provider)
+    slots = asyncio.Semaphore(options.parallel)
+
+    async def holds(task: Task) -> bool:
+        async with slots:
+            why = await _fault(grader, task)
+        if why:
+            print(f"{task.id}: {why}")
+        return not why
+
+    try:
+        return sum(not held for held in await asyncio.gather(*map(holds, tasks)))
+    finally:
+        grader.close()
+        await provider.close()
+
+
+async def _fault(grader: Any, task: Task) -> str:
+    """What is wrong with a task, "" when it holds."""
+    from agentrl.core import TaskFileError
+    from agentrl.environments.swe.task import SweTask
+
+    try:
+        patch = SweTask(task).reference.gold_patch
+    except TaskFileError as error:
+        return str(error)
+    gold = await grader.grade(task, patch)
+    if not gold.resolved:
+        passed = f"{gold.f2p_passed}/{gold.f2p_total} and {gold.p2p_passed}/{gold.p2p_total}"
+        return f"the gold patch does not resolve it ({gold.grading}, {passed} tests pass)"
+    empty = await grader.grade(task, "")
+    if empty.resolved or empty.f2p_passed:
+        return f"{empty.f2p_passed} of {empty.f2p_total} failing tests pass without any patch"
+    return ""
