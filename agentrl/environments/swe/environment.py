@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from agentrl.core import ConfigError, Episode, Message, Sandbox, SandboxProvider, Task, Turn
 from agentrl.environments.base import Environment, Observation
 from agentrl.environments.swe.grade import Grader
+from agentrl.environments.swe.submission import Listing, list_files, submitted_diff
 from agentrl.environments.swe.task import SweTask
-from agentrl.environments.swe.tree import Tree, diff_trees, read_folder, write_folder
 from agentrl.tools import Editor, Finder, PytestRunner, Shell, Submit, Tool
 
 SYSTEM = "You repair a Python repository. Use the tools to find and fix the bug, then submit."
 NO_CALL = "No tool call found. Call a tool, or submit when you are done."
-
-_MAX_DIFF = 2 << 20
-_NOISE = re.compile(
-    r"(^|/)(__pycache__|\.pytest_cache|\.hypothesis|\.mypy_cache|\.git)(/|$)|\.pyc$"
-)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class SweEnvironment(Environment):
@@ -63,6 +53,8 @@ class SweEnvironment(Environment):
         self._test_timeout = test_timeout
         self._python = python
         self._sandbox: Sandbox | None = None
+        self._root = ""
+        self._before: Listing | None = None
         self._offered: dict[str, Tool] = {}
         self.swe: SweTask | None = None
         self.submitted = False
@@ -73,12 +65,12 @@ class SweEnvironment(Environment):
 
     async def reset(self, task: Task) -> list[Message]:
         """Put the repository into a sandbox. Raises SandboxError, TaskFileError, ConfigError."""
-        self.swe = swe = SweTask(task)
+        self.swe = swe = self._grader.folders.task(task)
         self._sandbox = sandbox = await self._provider.acquire()
-        root = f"{sandbox.workdir.rstrip('/')}/repo"
-        with tempfile.TemporaryDirectory(prefix="agentrl-repo-") as folder:
-            await asyncio.to_thread(write_folder, swe.base, Path(folder))
-            await sandbox.copy_in(Path(folder), root)
+        self._root = root = f"{sandbox.workdir.rstrip('/')}/repo"
+        async with self._grader.folders.agent(swe) as folder:
+            await sandbox.copy_in(folder, root)
+        self._before = await list_files(sandbox, root)
         path = ":".join(f"{root}/{entry}".removesuffix("/.") for entry in swe.payload.paths)
         self.toolboxes = (
             Finder(sandbox, root),
@@ -112,7 +104,8 @@ class SweEnvironment(Environment):
         """
         assert self.swe is not None
         swe = self.swe
-        diff = await self._diff()
+        assert self._sandbox is not None
+        diff = await submitted_diff(self._sandbox, self._root, swe, self._before)
         # An episode that holds a sandbox while it waits for another could block all others.
         await self._give_back()
         outcome: dict[str, Any] = {
@@ -151,47 +144,8 @@ class SweEnvironment(Environment):
             )
         return {name: tools[name] for name in self._names}
 
-    async def _diff(self) -> str | None:
-        """What the agent changed; None when it is more than anybody could review."""
-        assert self._sandbox is not None
-        assert self.swe is not None
-        swe = self.swe
-        with tempfile.TemporaryDirectory(prefix="agentrl-submission-") as folder:
-            target = Path(folder, "repo")
-            try:
-                await self._sandbox.copy_out(f"{self._sandbox.workdir.rstrip('/')}/repo", target)
-            except FileNotFoundError:
-                target.mkdir(exist_ok=True)
-            except OSError:
-                return None
-            return await asyncio.to_thread(submission_diff, swe, target)
-
     async def _give_back(self) -> None:
         sandbox, self._sandbox = self._sandbox, None
         if sandbox is not None:
             await super().close()
             await self._provider.release(sandbox)
-
-
-def submission_diff(swe: SweTask, folder: Path) -> str | None:
-    """The diff of a folder against the task's base tree, without caches and git's files.
-
-    Changes outside the source are shown, though they will not count; when all of it is too
-    large, the source changes alone; None when these are too large as well.
-    """
-    submitted: Tree = {
-        path: data
-        for path, data in read_folder(folder).items()
-        if path in swe.base or not (_NOISE.search(path) or _CONTROL.search(path))
-    }
-    if _size(submitted, swe.base) <= _MAX_DIFF:
-        return diff_trees(swe.base, submitted)
-    source = {path: data for path, data in submitted.items() if swe.is_source(path)}
-    others = {path: data for path, data in swe.base.items() if not swe.is_source(path)}
-    if _size({**others, **source}, swe.base) <= _MAX_DIFF:
-        return diff_trees(swe.base, {**others, **source})
-    return None
-
-
-def _size(new: Tree, old: Tree) -> int:
-    return sum(len(data) for path, data in new.items() if old.get(path) != data)

@@ -6,14 +6,14 @@ import asyncio
 import hashlib
 import json
 import sqlite3
-import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from agentrl.core import SandboxError, SandboxProvider, Task
 from agentrl.environments.swe.bench import Bench
+from agentrl.environments.swe.folders import Folders
 from agentrl.environments.swe.task import SweTask
-from agentrl.environments.swe.tree import PatchError, apply_diff, write_folder
+from agentrl.environments.swe.tree import PatchError, apply_diff
 
 MAX_FILE = 1 << 20
 
@@ -114,10 +114,9 @@ class Grader:
         self._timeout = timeout
         self._tries = tries
         self._python = python
+        self.folders = Folders()
         self._verdicts = VerdictCache(cache)
         self._running: dict[str, asyncio.Task[Verdict]] = {}
-        self._folders = tempfile.TemporaryDirectory(prefix="agentrl-grade-")
-        self._lock = asyncio.Lock()
 
     async def grade(self, task: Task, diff: str) -> Verdict:
         """The verdict on what `diff` makes of the task's repository.
@@ -125,7 +124,7 @@ class Grader:
         Raises:
             SandboxError: no sandbox could be had, or every one of them died.
         """
-        swe = SweTask(task)
+        swe = self.folders.task(task)
         try:
             changes, refused = admissible(swe, diff)
             for data in changes.values():
@@ -143,7 +142,7 @@ class Grader:
         return Verdict(**{**asdict(verdict), "refused": refused})
 
     def close(self) -> None:
-        self._folders.cleanup()
+        self.folders.close()
         self._verdicts.close()
 
     async def _judge(self, swe: SweTask, changes: Changes, key: str) -> Verdict:
@@ -159,7 +158,7 @@ class Grader:
         raise AssertionError("unreachable")
 
     async def _judge_once(self, swe: SweTask, changes: Changes) -> Verdict:
-        folder = await self._folder(swe)
+        folder = await self.folders.pristine(swe)
         sandbox = await self._provider.fresh()
         try:
             bench = Bench(sandbox, swe.payload.paths, self._python)
@@ -167,16 +166,6 @@ class Grader:
             return await judge(bench, swe, changes, {}, timeout=self._timeout)
         finally:
             await self._provider.release(sandbox)
-
-    async def _folder(self, swe: SweTask) -> Path:
-        """The pristine tree on disk, written once for all tasks that share it."""
-        folder = Path(self._folders.name, swe.payload.repo)
-        async with self._lock:
-            if not folder.is_dir():
-                partial = folder.with_suffix(".partial")
-                await asyncio.to_thread(write_folder, swe.pristine, partial)
-                partial.rename(folder)
-        return folder
 
     def _key(self, swe: SweTask, changes: Changes) -> str:
         """Task, image and normalised changes: two diffs of one effect have one key."""
