@@ -74,7 +74,9 @@ def configuration(file: Path, overrides: list[str]) -> RunConfig:
 
 
 def _train(options: argparse.Namespace) -> int:
+    # First: a mistake in the file is answered at once, not after torch was loaded.
     config = configuration(options.file, options.overrides)
+
     from agentrl.training.live import watch
     from agentrl.training.loop import train
     from agentrl.training.progress import Progress
@@ -104,7 +106,9 @@ def _how_to_resume(options: argparse.Namespace) -> str:
 
 
 def _warmstart(options: argparse.Namespace) -> int:
+    # First: a mistake in the file is answered at once, not after torch was loaded.
     config = configuration(options.file, options.overrides)
+
     from agentrl.training.live import watch
     from agentrl.training.progress import Progress
     from agentrl.training.warmstart import warmstart
@@ -116,7 +120,9 @@ def _warmstart(options: argparse.Namespace) -> int:
 
 
 def _measure(options: argparse.Namespace) -> EvalResult:
+    # First: a mistake in the file is answered at once, not after torch was loaded.
     config = configuration(options.file, options.overrides)
+
     from agentrl.training.evaluate import evaluate
     from agentrl.training.live import watch
     from agentrl.training.progress import Progress

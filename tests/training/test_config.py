@@ -9,7 +9,16 @@ import pytest
 import yaml
 
 from agentrl.core import ConfigError
-from agentrl.training.config import DockerConfig, SweConfig, load_config, parse_config
+from agentrl.training.config import (
+    DockerConfig,
+    EvalConfig,
+    ModelConfig,
+    SweConfig,
+    TrainConfig,
+    load_config,
+    parse_config,
+)
+from agentrl.training.config.reference import reference
 
 GOOD = """\
 model: Qwen/Qwen3-0.6B
@@ -190,3 +199,21 @@ def test_overrides_that_cannot_be_applied(write: Any, override: str, expected: s
 def test_plain_values_can_be_checked_without_a_file() -> None:
     with pytest.raises(ConfigError, match="things are wrong"):
         parse_config({})
+
+
+def test_the_reference_in_the_docs_is_what_the_code_says() -> None:
+    written = (Path(__file__).parents[2] / "docs/run-file.md").read_text("utf-8")
+    assert written == reference(), "run: python -m agentrl.training.config > docs/run-file.md"
+    for name in ("## train", "## environment.sandbox: {kind: docker}", "| `group_size` |"):
+        assert name in written
+
+
+def test_every_key_is_described() -> None:
+    for section in (TrainConfig, SweConfig, DockerConfig, EvalConfig, ModelConfig):
+        for name, field in section.model_fields.items():
+            assert field.description or name == "kind", name
+
+
+def test_the_example_in_the_docs_is_a_complete_file(write: Any) -> None:
+    example = reference().split("```yaml\n")[1].split("```")[0]
+    assert load_config(write(example)).train.eval_every == 20

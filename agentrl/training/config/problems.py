@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from agentrl.learner import PRESETS
-from agentrl.training.config.sections import RunConfig, kinds
+from agentrl.training.config.sections import RunConfig, kinds, section_of
 from agentrl.training.config.yaml_text import Path
 
 _WORDS = {
@@ -98,15 +98,5 @@ def _follow(location: tuple[str | int, ...], data: Any) -> tuple[Path, type[Base
         field = model.model_fields.get(str(part)) if model else None
         if field is not None:
             annotation = field.annotation
-            model = _section(annotation)
+            model = section_of(annotation)
     return tuple(path), holder, annotation
-
-
-def _section(annotation: Any) -> type[BaseModel] | None:
-    """The section in an annotation, looking through `X | None` and `dict[str, X]`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if kinds(annotation):
-        return None
-    found = (_section(part) for part in getattr(annotation, "__args__", ()))
-    return next((section for section in found if section), None)

@@ -269,7 +269,7 @@ class RunConfig(Section):
     tasks: TasksConfig
     """What it is to do."""
     reward: dict[str, Any]
-    """How an episode is judged; kinds and their settings: docs/rewards.md."""
+    """How an episode is judged: {kind: gated, ...}. Kinds and their settings: docs/rewards.md."""
     sampling: SamplingConfig = SamplingConfig()
     """How tokens are drawn."""
     learner: LearnerSettings = LearnerSettings()
@@ -303,3 +303,14 @@ def _walk(annotation: Any, found: Callable[[str, type[BaseModel]], None]) -> Non
             return
     for part in getattr(annotation, "__args__", ()):
         _walk(part, found)
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section in an annotation, looking through `X | None` and `dict[str, X]`; None for a
+    union of kinds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if kinds(annotation):
+        return None
+    found = (section_of(part) for part in getattr(annotation, "__args__", ()))
+    return next((section for section in found if section), None)
