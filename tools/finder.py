@@ -72,7 +72,7 @@ class Finder:
         more = len(rows) - self.max_rows
         shown = rows[: self.max_rows]
         if more > 0:
-            shown.append(f"[{more}{'' if whole else ' or more'} more]")
+            shown.append(f"[{'' if whole else 'at least '}{more} more]")
         return "\n".join(shown)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Mapping
 
@@ -14,7 +15,7 @@ from agentrl.tools.wording import clip_line, printable
 _BACKSTOP_SECONDS = 3600.0
 _MAX_MESSAGE_LINES = 4
 _WIDTH = 160
-_WORD = r"(not )?[\w\-\[\].]+"
+_WORD = r"(not )?\w[\w\-\[\].]*"
 _NAME = re.compile(rf"{_WORD}( (and|or) {_WORD})*$")
 _OUTCOMES = ("failed", "error", "passed", "skipped")
 
@@ -80,7 +81,8 @@ class PytestRunner:
             return [], []
         path, mark, rest = target.partition("::")
         if mark or path.endswith(".py") or "/" in path:
-            return [self.repository.relative(path) + mark + rest], []
+            # Without the dot, a path such as -x.py would be an option.
+            return [posixpath.join(".", self.repository.relative(path)) + mark + rest], []
         if not _NAME.match(target):
             raise ToolError(f"{target!r} is not a file, a test id or a test name")
         return [], ["-k", target]
