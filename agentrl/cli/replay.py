@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from agentrl.cli.show import aligned, episode_lines, print_lines, summary_table
-from agentrl.core import Episode
+from agentrl.cli.runs import configuration
+from agentrl.core import ConfigError, Episode
 from agentrl.store import RunStore, StoreError
 
 
@@ -62,22 +63,20 @@ def _list_failures(store: RunStore) -> None:
 
 
 def _show_task(store: RunStore, options: argparse.Namespace) -> None:
-    if options.show:
-        found = store.episodes(task=options.task, step=options.step)
-        for episode in found:
-            print_lines(episode_lines(episode, full=options.full))
-    else:
-        rows = store.summaries(task=options.task, step=options.step)
-        found = rows  # type: ignore[assignment]
-        print_lines(summary_table(rows))
-        print(f"\nagentrl replay {store.directory} --episode ID shows one turn by turn")
-    if not found:
+    rows = store.summaries(task=options.task, step=options.step)
+    if not rows:
+        at = f" at step {options.step}" if options.step is not None else ""
         raise StoreError(
-            f"no episode of task {options.task!r}"
-            + (f" at step {options.step}" if options.step is not None else ""),
+            f"no episode of task {options.task!r}{at}",
             where=str(store.directory),
             fix=f"`agentrl replay {store.directory}` lists the tasks that failed",
         )
+    if options.show:
+        for episode in store.episodes(task=options.task, step=options.step):
+            print_lines(episode_lines(episode, full=options.full))
+        return
+    print_lines(summary_table(rows))
+    print(f"\nagentrl replay {store.directory} --episode ID shows one turn by turn")
 
 
 def _find(store: RunStore, start: str) -> Episode:
@@ -99,12 +98,6 @@ def _find(store: RunStore, start: str) -> Episode:
 
 
 def _again(options: argparse.Namespace) -> int:
-    from agentrl.cli.runs import configuration
-    from agentrl.core import ConfigError
-    from agentrl.training.evaluate import evaluate
-    from agentrl.training.live import watch
-    from agentrl.training.progress import Progress
-
     if not options.task or options.again < 1:
         raise ConfigError("--again N needs --task ID and N of 1 or more", where="agentrl replay")
     with RunStore.open(options.run_dir, read_only=True) as store:
@@ -113,6 +106,11 @@ def _again(options: argparse.Namespace) -> int:
             raise StoreError(f"no episode of task {options.task!r}", where=str(options.run_dir))
         task = before[0].task
     config = configuration(options.run_dir, [])
+
+    from agentrl.training.evaluate import evaluate
+    from agentrl.training.live import watch
+    from agentrl.training.progress import Progress
+
     with watch(Progress()) as progress:
         result = evaluate(config, tasks=[task], samples=options.again, progress=progress)
     for episode in result.episodes:

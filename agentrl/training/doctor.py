@@ -171,7 +171,7 @@ def _playwright() -> list[Finding]:
     home = os.environ.get("PLAYWRIGHT_BROWSERS_PATH")
     browsers = Path(home) if home else Path.home() / ".cache/ms-playwright"
     known = [Path.home() / "Library/Caches/ms-playwright", browsers]
-    ok = any(folder.glob("chromium*") for folder in known if folder.is_dir())
+    ok = any(True for folder in known if folder.is_dir() for _ in folder.glob("chromium*"))
     detail = f"{version}, chromium {'found' if ok else 'missing'}"
     fix = "" if ok else "playwright install --with-deps chromium"
     return [Finding("playwright", ok, False, purpose, detail, fix)]
