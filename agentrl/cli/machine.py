@@ -47,11 +47,11 @@ def _doctor(options: argparse.Namespace) -> int:
         rows = [asdict(finding) for finding in findings]
         print(json.dumps({"core_works": works, "findings": rows}, indent=1))
         return 0 if works else 1
-    rows = [("", "", "for", "found")]
+    table = [("", "", "for", "found")]
     for finding in findings:
         mark = "ok" if finding.ok else "NO" if finding.core else "-"
-        rows.append((mark, finding.name, finding.purpose, finding.detail))
-    print_lines(aligned(rows))
+        table.append((mark, finding.name, finding.purpose, finding.detail))
+    print_lines(aligned(table))
     print()
     for finding in findings:
         if not finding.ok:

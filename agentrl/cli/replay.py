@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from agentrl.cli.show import aligned, episode_lines, print_lines, summary_table
 from agentrl.cli.runs import configuration
+from agentrl.cli.show import aligned, episode_lines, print_lines, summary_table
 from agentrl.core import ConfigError, Episode
 from agentrl.store import RunStore, StoreError
 

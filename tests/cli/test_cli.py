@@ -228,7 +228,7 @@ def test_interrupted_says_what_was_saved_and_how_to_go_on(
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(sent)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
     finally:
         process.kill()
     assert out == "cleaned up\n"
