@@ -46,7 +46,7 @@ class _Extraction:
         self.target = target
         self.bytes_left = MAX_BYTES
         self.entries_left = MAX_ENTRIES
-        self.links: list[tuple[Path, str]] = []
+        self.links: dict[Path, str] = {}
 
     def run(self, archive: tarfile.TarFile) -> None:
         first = True
@@ -77,7 +77,7 @@ class _Extraction:
         elif member.isreg():
             self.file(archive, member, path)
         elif member.issym():
-            self.links.append((path, member.linkname))
+            self.links[path] = member.linkname
         elif member.islnk():
             self.hard_link(path, member.linkname)
 
@@ -132,16 +132,16 @@ class _Extraction:
         Each is judged by where it really leads once all are there: chains of links that look
         harmless one by one can leave the folder together.
         """
-        made = []
-        for path, linkname in self.links:
-            if self.real_parents(path) and self.cleared(path):
+        made = set()
+        for path, linkname in self.links.items():
+            if linkname and self.real_parents(path) and self.cleared(path):
                 path.symlink_to(linkname)
-                made.append(path)
+                made.add(path)
         root = os.path.realpath(self.target)
-        while bad := [path for path in made if not _inside(path, root)]:
+        while bad := {path for path in made if not _inside(path, root)}:
             for path in bad:
                 path.unlink()
-            made = [path for path in made if path not in bad]
+            made -= bad
 
 
 def _inside(path: Path, root: str) -> bool:

@@ -48,6 +48,10 @@ DATA = (
     "/lib/terminfo/d/dumb",
     "/lib/terminfo/x/xterm",
 )
+# What manylinux wheels (PEP 600) may expect of the system, and what glibc opens by name.
+WHEEL_LIBRARIES = (
+    "libpthread libdl librt libutil libm libresolv libnss_files libgcc_s libstdc++ libz"
+)
 FILES = {
     "etc/passwd": "root:x:0:0::/root:/bin/sh\nagent:x:1000:1000::/home/agent:/bin/bash\n",
     "etc/group": "root:x:0:\nagent:x:1000:\n",
@@ -234,7 +238,7 @@ def _collect_python(tree: Tree) -> None:
 
 
 def _collect_libraries(tree: Tree) -> None:
-    """Shared libraries of every program, and those that glibc opens by name."""
+    """Shared libraries of every program, and those that compiled wheels count on."""
     programs = tree.programs()
     done = subprocess.run(
         ["ldd", *map(str, (tree.files[path] for path in programs))],
@@ -244,9 +248,10 @@ def _collect_libraries(tree: Tree) -> None:
     for library in libraries:
         tree.add(library)
         if library.name.startswith("libc.so"):
-            for pattern in ("libnss_files*", "libgcc_s.so*"):
-                for extra in library.parent.glob(pattern):
-                    tree.add(extra)
+            for folder in {library.parent, Path("/usr").joinpath(*library.parent.parts[1:])}:
+                for extra in folder.glob("lib*.so.*"):
+                    if extra.name.split(".so")[0] in WHEEL_LIBRARIES.split():
+                        tree.add(extra)
 
 
 def _is_elf(path: Path) -> bool:

@@ -35,7 +35,7 @@ def alive(label: str) -> bool:
         return False
     if namespace != here[2]:
         return True
-    return pid.isdigit() and _start_time(int(pid)) == start
+    return start != "" and _start_time(int(pid)) == start
 
 
 def reap(engine: DockerEngine) -> list[str]:

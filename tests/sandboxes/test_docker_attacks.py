@@ -233,7 +233,7 @@ LEAVINGS = {
     "a locked root": "touch x; chmod 000 /work",
     "other folders": "touch /tmp/x /dev/shm/x /home/agent/.bashrc; mkdir /tmp/.hidden",
     "many files": "seq 1500 | xargs touch",
-    "attributes": "python3 -c 'import os; os.setxattr(\"/work\", \"user.note\", b\"hello\")'",
+    "attributes": 'python3 -c \'import os; os.setxattr("/work", "user.note", b"hello")\'',
     "system v memory": "python3 -c 'import ctypes; print(ctypes.CDLL(None).shmget(1, 4096, 950))'",
     "a message queue": "python3 -c 'import ctypes; ctypes.CDLL(None).mq_open(b\"/q\", 66, 438, 0)'",
     "busy processes": "for i in 1 2 3; do (trap '' TERM; while :; do :; done) & done",

@@ -236,9 +236,7 @@ async def test_a_flood_from_a_program_ends_it_not_the_host(sandbox: SupervisedSa
 
 
 async def test_reset_leaves_no_file_and_no_process(sandbox: SupervisedSandbox) -> None:
-    look = (
-        "ls -lAn . $HOME $TMPDIR | grep -v '^total'; stat -c %a . ; ps -ef | grep -c '[3]3.3'"
-    )
+    look = "ls -lAn . $HOME $TMPDIR | grep -v '^total'; stat -c %a . ; ps -ef | grep -c '[3]3.3'"
     clean = (await sandbox.exec(look)).output
     program = await sandbox.start(["cat"])
     await sandbox.exec(
