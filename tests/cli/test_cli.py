@@ -239,3 +239,11 @@ def test_interrupted_says_what_was_saved_and_how_to_go_on(
         assert f"agentrl train {tmp_path / 'r'} --resume" in err
     else:
         assert "no checkpoint yet" in err
+
+
+def test_the_docs_show_commands_that_exist() -> None:
+    text = (Path(__file__).parents[2] / "docs/cli.md").read_text("utf-8")
+    shown = [line.split("#")[0].split() for line in text.splitlines() if line[:8] == "agentrl "]
+    assert len(shown) > 15
+    for words in shown:
+        parse(words[1:])
