@@ -34,7 +34,7 @@ class TestRun:
         status: "finished"; "timeout"; "died" (the code under test ended the process, with
             whatever exit code); "tampered" (it replaced parts of pytest).
         tests: outcome by test id: passed, failed, error, skipped, xfail.
-        seconds: by test id, set-up and tear-down included.
+        seconds: of processor time by test id, set-up and tear-down included.
         errors: of collection, by file.
         touched: by test id, (path, line) of the functions entered; "" for those at import.
     """
@@ -107,7 +107,7 @@ class Bench:
 
         Args:
             write: files to put (None: remove) for this run only.
-            timeout: seconds for the whole run.
+            timeout: processor seconds for the whole run; ten times that on the clock.
             trace: path prefixes; fills `touched` with their functions.
             whole_files: `tests` are files, to be run whole.
 
@@ -130,7 +130,7 @@ class Bench:
         assert self._process is not None
         try:
             line = await self._process.request(
-                json.dumps(request), timeout=timeout + _SLACK_SECONDS
+                json.dumps(request), timeout=10 * timeout + _SLACK_SECONDS
             )
         except (EOFError, TimeoutError):
             self._process = None

@@ -221,8 +221,8 @@ def mutations_of(
 
     Proposals that do not parse, or parse to the same program, are left out.
     """
-    tree = ast.dump(parse(source) or ast.Module([], []))
     places = SourceMap(source)
+    tree = _dump(function, places, source, 0)
     found: dict[bytes, Mutation] = {}
     for node in _mutable_nodes(function):
         for name in operators if operators is not None else OPERATORS:
@@ -230,10 +230,19 @@ def mutations_of(
                 mutated = edit.apply(source)
                 if mutated in found or mutated == source:
                     continue
-                new_tree = parse(mutated)
-                if new_tree is not None and ast.dump(new_tree) != tree:
+                longer = len(mutated) - len(source)
+                if _dump(function, places, mutated, longer) not in (None, tree):
                     found[mutated] = _mutation(name, function, edit, places)
     return sorted(found.values(), key=lambda m: (m.edit.start, m.operator, m.edit.new))
+
+
+def _dump(function: Function, places: SourceMap, source: bytes, longer: int) -> str | None:
+    """The syntax of the function's lines in an edited file; parsing only them keeps this cheap."""
+    start = places.line_start(function.first_line)
+    end = places.line_start(function.last_line + 1) + longer
+    indented = source[start : start + 1] in (b" ", b"\t")
+    tree = parse((b"if 1:\n" if indented else b"") + source[start:end])
+    return None if tree is None else ast.dump(tree)
 
 
 def _mutation(name: str, function: Function, edit: Edit, places: SourceMap) -> Mutation:
