@@ -81,7 +81,7 @@ class DockerSandbox(SupervisedSandbox):
         """Start a container (0.2 to 0.4 s).
 
         Args:
-            image: needs python3 (3.7 or later), tar, find, and bash or sh.
+            image: needs python3 (3.8 or later), tar, find, and bash or sh.
 
         Raises:
             SandboxError: cause `image_missing`, `docker_refused`, `docker_down` or
