@@ -46,11 +46,9 @@ def _is_full(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno in _FULL
     if isinstance(error, sqlite3.Error):
-        # SQLite names a file size limit (EFBIG) and a quota only "disk I/O error".
-        return getattr(error, "sqlite_errorcode", 0) & 0xFF in (
-            sqlite3.SQLITE_FULL,
-            sqlite3.SQLITE_IOERR,
-        )
+        code = getattr(error, "sqlite_errorcode", 0)
+        # SQLite knows a file size limit (EFBIG) and a quota (EDQUOT) only as a failed write.
+        return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_WRITE
     return False
 
 
