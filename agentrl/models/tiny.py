@@ -46,18 +46,9 @@ def train_tokenizer(
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    if not 0 <= whole_numbers <= 1000:
-        raise ConfigError(f"whole_numbers is {whole_numbers}", fix="use 0 to 1000")
-    if eos not in specials:
-        raise ConfigError(f"eos {eos!r} is not one of the specials {specials}")
-    numbers = [str(n) for n in range(10, whole_numbers)]
+    numbers = _numbers(whole_numbers)
     learned = vocab_size - len(numbers)
-    if learned < len(specials) + 256:
-        raise ConfigError(
-            f"a vocabulary of {vocab_size} has no room for {len(specials)} specials, 256 bytes and "
-            f"{len(numbers)} numbers",
-            fix=f"use at least {len(specials) + 256 + len(numbers)}",
-        )
+    _check_vocabulary(vocab_size, specials, len(numbers), eos)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = _pre_tokenizer(1)
     tokenizer.decoder = decoders.ByteLevel()
@@ -76,6 +67,25 @@ def train_tokenizer(
         pad_token=eos,
         clean_up_tokenization_spaces=False,
     )
+
+
+def _numbers(below: int) -> list[str]:
+    """Those that need a token: the digits themselves are bytes."""
+    if not 0 <= below <= 1000:
+        raise ConfigError(f"whole_numbers is {below}", fix="use 0 to 1000")
+    return [str(n) for n in range(10, below)]
+
+
+def _check_vocabulary(size: int, specials: tuple[str, ...], numbers: int, eos: str) -> None:
+    if eos not in specials:
+        raise ConfigError(f"eos {eos!r} is not one of the specials {specials}")
+    least = len(specials) + 256 + numbers
+    if size < least:
+        raise ConfigError(
+            f"a vocabulary of {size} has no room for {len(specials)} specials, 256 bytes and "
+            f"{numbers} numbers",
+            fix=f"use at least {least}",
+        )
 
 
 def _pre_tokenizer(digits: int) -> PreTokenizer:
