@@ -39,7 +39,7 @@ class ToolResult:
         text: what the policy is shown.
         ok: False when the call was refused or the tool failed by the policy's doing.
         error: why not, as a short stable name ("unknown_tool", "bad_arguments", "raised",
-            "deadline", "malformed", "cut_off"), None when ok.
+            "refused", "deadline", "malformed", "cut_off", "episode_over"), None when ok.
         seconds: wall time of the tool.
     """
 
