@@ -8,6 +8,9 @@ ARG PIP_ARGS=""
 USER root
 COPY dist/*.whl /tmp/dist/
 RUN python3 -m pip install --no-cache-dir ${PIP_ARGS} /tmp/dist/*.whl && rm -r /tmp/dist
+# Not every base has its Python's scripts on the PATH.
+RUN command -v agentrl || ln -s \
+    "$(python3 -c 'import sysconfig; print(sysconfig.get_path("scripts"))')/agentrl" /usr/local/bin/
 RUN mkdir -p /home/agentrl /work \
  && echo "agentrl:x:10001:10001::/home/agentrl:/bin/sh" >> /etc/passwd \
  && echo "agentrl:x:10001:" >> /etc/group \

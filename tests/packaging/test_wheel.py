@@ -16,30 +16,12 @@ ROOT = Path(__file__).parents[2]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-qq"]
 
 
-def run(*command: str | Path, **options: object) -> str:
-    result = subprocess.run(
-        [str(part) for part in command],
-        capture_output=True,
-        text=True,
-        check=False,
-        **options,  # type: ignore[call-overload]
-    )
+def run(*command: str | Path, cwd: Path | None = None) -> str:
+    """The output of a command that must succeed."""
+    words = [str(word) for word in command]
+    result = subprocess.run(words, capture_output=True, text=True, check=False, cwd=cwd)
     assert result.returncode == 0, result.stdout + result.stderr
-    return str(result.stdout)
-
-
-@pytest.fixture(scope="session")
-def dist(tmp_path_factory) -> Path:
-    """The sdist, and the wheel built from that sdist, as a package index would get them."""
-    out: Path = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT)
-    return out
-
-
-@pytest.fixture(scope="session")
-def wheel(dist) -> Path:
-    (found,) = dist.glob("*.whl")
-    return found
+    return result.stdout
 
 
 def shipped() -> set[str]:

@@ -9,7 +9,6 @@ import pytest
 from agentrl.papers import CheckResult, check
 from agentrl.papers.gra import Found, holds
 
-
 pytestmark = pytest.mark.timeout(900)  # wall time, where many share the cores
 
 
