@@ -162,6 +162,7 @@ class Episode:
         scores: every reward by name; "reward" is the composed one that is learned from.
         cause: for INFRA_ERROR, what broke.
         source: "policy", "script", "replay": where its tokens come from.
+        tools: the specifications of the tools that the policy was offered.
         timings: seconds by stage.
     """
 
@@ -177,6 +178,7 @@ class Episode:
     scores: dict[str, Score] = field(default_factory=dict)
     guidance: dict[str, Any] = field(default_factory=dict)
     source: str = "policy"
+    tools: list[dict[str, Any]] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
 
     @property

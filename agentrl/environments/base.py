@@ -5,12 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from agentrl.core import ConfigError, Episode, Message, Task, Turn
 from agentrl.tools import Tool, run_calls, tools_of
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -87,8 +85,6 @@ class Environment:
                 await maybe_await(close())
 
 
-async def maybe_await(value: T | Awaitable[T]) -> T:
+async def maybe_await(value: Any) -> Any:
     """The value itself, or what it comes to when it is awaitable."""
-    if inspect.isawaitable(value):
-        return await value
-    return value
+    return await value if inspect.isawaitable(value) else value

@@ -97,7 +97,8 @@ class Runner:
         opening = await maybe_await(environment.reset(episode.task))
         episode.prompt = [Message("user", opening)] if isinstance(opening, str) else list(opening)
         episode.timings["reset"] = time.perf_counter() - started
-        transcript = Transcript(self._format(environment))
+        episode.tools = [tool.spec for tool in environment.tools.values()]
+        transcript = Transcript(self._format(episode.tools))
         transcript.open(episode.prompt)
         try:
             async with asyncio.timeout(self.limits.seconds):
@@ -111,9 +112,7 @@ class Runner:
         self, episode: Episode, environment: Environment, transcript: Transcript
     ) -> Status:
         for index in range(self.limits.turns):
-            room = min(
-                self.limits.tokens_per_turn, self.limits.tokens - len(transcript.tokens)
-            )
+            room = min(self.limits.tokens_per_turn, self.limits.tokens - len(transcript.tokens))
             if room < 1:
                 return Status.MAX_TOKENS
             started = time.perf_counter()
@@ -183,9 +182,8 @@ class Runner:
         except Exception as error:  # noqa: BLE001 the boundary to user-written environments
             episode.outcome["close_error"] = f"{type(error).__name__}: {error}"
 
-    def _format(self, environment: Environment) -> ChatFormat:
-        """The chat format for this environment's tools; built once, as probing costs renders."""
-        tools = [tool.spec for tool in environment.tools.values()]
+    def _format(self, tools: list[dict[str, Any]]) -> ChatFormat:
+        """The chat format for these tools; built once, as probing costs renders."""
         key = repr(tools)
         if key not in self._formats:
             self._formats[key] = ChatFormat(self.tokenizer, tools)

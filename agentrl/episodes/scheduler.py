@@ -30,9 +30,7 @@ class Scheduler:
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.concurrency)
 
-    async def groups(
-        self, tasks: Sequence[Task], size: int, *, seed: int
-    ) -> AsyncIterator[Group]:
+    async def groups(self, tasks: Sequence[Task], size: int, *, seed: int) -> AsyncIterator[Group]:
         """One group of `size` episodes per task, each group yielded when its last one ends.
 
         Seeds depend on (seed, task, member) only, so the result does not depend on the order in

@@ -116,7 +116,9 @@ class Transcript:
         """Render the first messages and the generation prompt."""
         pieces = self._chat.pieces([], messages, Origin.PROMPT)
         if pieces is None:  # the template moves messages about: keep the text, not the hints' place
-            text = self._chat.render([self._chat.guard(m) for m in messages], generation_prompt=True)
+            text = self._chat.render(
+                [self._chat.guard(m) for m in messages], generation_prompt=True
+            )
             hinted = any(m.hint for m in messages)
             pieces = [(text, Origin.HINT if hinted else Origin.PROMPT)]
         self._messages = list(messages)

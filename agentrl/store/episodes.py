@@ -22,7 +22,7 @@ from agentrl.store.records import (
 )
 
 # What an episode keeps beside its task, turns, scores and segments, which have tables.
-_KEPT = ("seed", "prompt", "outcome", "guidance", "timings", "id", "cause", "source")
+_KEPT = ("seed", "prompt", "outcome", "guidance", "tools", "timings", "id", "cause", "source")
 _TURN_KEPT = ("text", "calls", "results", "observations", "rewards", "seconds", "finish_reason")
 _ARRAYS = ("tokens", "origin", "logprobs", "turn", "weights")
 

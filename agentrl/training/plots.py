@@ -1,6 +1,6 @@
 """`plots/training.png`: how a run went, from its metrics alone.
 
-Evaluations are read from metrics named `eval/rate`, `eval/low` and `eval/high` (pass@1 with its
+Evaluations are read from metrics named `eval/rate`, `eval/ci_low` and `eval/ci_high` (pass@1 with its
 95% interval over tasks); the first is the bar "before", the last the bar "after".
 """
 
@@ -147,7 +147,7 @@ def _evaluations(axis: Any, series: Series) -> None:
     """The first and the last evaluation as bars with their intervals."""
     rates = [r for _, r in series["eval/rate"]]
     picked = [0] if len(rates) == 1 else [0, len(rates) - 1]
-    low, high = (dict(series.get(f"eval/{end}", [])) for end in ("low", "high"))
+    low, high = (dict(series.get(f"eval/ci_{end}", [])) for end in ("low", "high"))
     steps = [step for step, _ in series["eval/rate"]]
     for place, index in enumerate(picked):
         rate, step = rates[index], steps[index]

@@ -13,7 +13,7 @@ _FENCE = re.compile(r"\A```(?:json)?\s*\n(.*)\n```\s*\Z", re.DOTALL)
 
 
 class JsonDialect:
-    """`{"name": .., "arguments": {..}}`; `parameters` is read as `arguments` (Llama 3 writes it)."""
+    """`{"name": .., "arguments": {..}}`; `parameters` (Llama 3) is read as `arguments`."""
 
     name = "json"
 
