@@ -143,7 +143,9 @@ def _eval(options: argparse.Namespace) -> int:
         "by_task": result.by_task,
     }
     if options.json:
-        print(json.dumps(numbers, indent=1))
+        # With nothing measured the rates are NaN, which JSON does not have.
+        sound = {k: None if v != v else v for k, v in numbers.items()}
+        print(json.dumps(sound, indent=1))
         return 0
     print(f"{len(result.by_task)} tasks, {len(result.episodes)} episodes")
     print(f"pass@1  {result.rate:.1%}  95% interval [{result.ci_low:.1%}, {result.ci_high:.1%}]")

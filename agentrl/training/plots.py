@@ -1,7 +1,7 @@
 """`plots/training.png`: how a run went, from its metrics alone.
 
-Evaluations are read from metrics named `eval/rate`, `eval/ci_low` and `eval/ci_high` (pass@1 with its
-95% interval over tasks); the first is the bar "before", the last the bar "after".
+Evaluations are read from metrics named `eval/rate`, `eval/ci_low` and `eval/ci_high` (pass@1 with
+its 95% interval over tasks); the first is the bar "before", the last the bar "after".
 """
 
 from __future__ import annotations

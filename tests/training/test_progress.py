@@ -183,10 +183,10 @@ def test_a_plot_is_drawn_from_the_store(tmp_path: Path) -> None:
     with RunStore.create(tmp_path / "run", {}) as store:
         with pytest.raises(AgentRLError, match="no metrics to plot yet"):
             plot_run(store)
-        store.add_metrics(0, {"eval/rate": 0.1, "eval/low": 0.05, "eval/high": 0.2})
+        store.add_metrics(0, {"eval/rate": 0.1, "eval/ci_low": 0.05, "eval/ci_high": 0.2})
         for step in range(1, 30):
             store.add_metrics(step, {"reward_mean": step / 30, "raw/format_ok": math.nan})
-        store.add_metrics(29, {"eval/rate": 0.6, "eval/low": 0.5, "eval/high": 0.7})
+        store.add_metrics(29, {"eval/rate": 0.6, "eval/ci_low": 0.5, "eval/ci_high": 0.7})
         path = plot_run(store)
     assert path == tmp_path / "run/plots/training.png"
     assert path.read_bytes().startswith(b"\x89PNG")

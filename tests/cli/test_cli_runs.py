@@ -1,0 +1,118 @@
+"""`agentrl eval`, `rollout` and `replay --again`: a real policy in an environment of a user."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agentrl.cli import main
+from agentrl.core import Episode, Task
+from agentrl.models import save_policy, tiny_policy, train_tokenizer
+from agentrl.store import RunStore
+
+ENVIRONMENT = '''\
+from agentrl import Environment, Score, Task, tool
+
+
+class Guess(Environment):
+    """The text must hold the answer."""
+
+    async def reset(self, task: Task):
+        return task.prompt
+
+    @tool
+    async def look(self, where: str) -> str:
+        """Look somewhere.
+
+        Args:
+            where: a place.
+        """
+        return "nothing"
+
+    def finish(self, episode):
+        return {"resolved": episode.task.id != "never"}
+
+
+class Solved:
+    name = "solved"
+
+    async def score(self, episode):
+        return Score(float(episode.outcome["resolved"]))
+'''
+
+RUN_FILE = """\
+model: policy
+environment: {kind: "cli_guess:Guess", max_turns: 2, max_tokens: 1000}
+tasks: {train: tasks.jsonl, eval: tasks.jsonl}
+reward: {kind: "cli_guess:Solved"}
+sampling: {max_tokens: 12}
+eval: {samples: 2}
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cli_guess.py").write_text(ENVIRONMENT)
+    (tmp_path / "run.yaml").write_text(RUN_FILE)
+    tasks = [{"id": name, "prompt": f"guess {name}"} for name in ("a", "b", "c", "never")]
+    (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(t) + "\n" for t in tasks))
+    tokenizer = train_tokenizer(["guess a number"], 300)
+    sizes = {"hidden": 32, "layers": 1, "heads": 2, "kv_heads": 1, "head_dim": 16}
+    save_policy(tiny_policy(tokenizer, **sizes), tmp_path / "policy")
+    return tmp_path
+
+
+def test_eval_prints_rates_with_intervals(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "run.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert "4 tasks, 8 episodes\n" in out
+    assert "pass@1  75.0%  95% interval [25.0%, 100.0%]" in out
+    assert "pass@2  75.0%" in out
+    assert main(["eval", "run.yaml", "eval.max_tasks=1", "--json"]) == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert numbers["pass@1"] == 1.0
+    assert numbers["by_task"] == {"a": 1.0}
+
+
+def test_rollout_prints_episodes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rollout", "run.yaml", "--count", "2"]) == 0
+    said = capsys.readouterr()
+    assert said.out.count("--- verdict") == 2
+    assert "--- user\nguess b" in said.out
+    assert "2 episodes, 100% solved" in said.err
+
+
+def test_replay_runs_a_task_again(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from agentrl.training.config import load_config
+
+    with RunStore.create("runs/run", load_config("run.yaml").plain()) as store:
+        store.add_episodes(1, "train", [Episode(Task("never", "guess never"), "x")])
+    assert main(["replay", "runs/run", "--task", "never", "--again", "3"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("=== never") == 3
+    assert "resolved: false" in out
+    assert out.endswith("3 episodes, 0% solved\n")
+
+
+def test_a_missing_task_file_or_model_is_a_message(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", "run.yaml", "tasks.eval=nowhere.jsonl"]) == 2
+    assert "agentrl: nowhere.jsonl: the task file cannot be read" in capsys.readouterr().err
+    assert main(["eval", "run.yaml", "model=nowhere/at/all"]) == 2
+    said = capsys.readouterr().err
+    assert "nowhere/at/all" in said
+    assert "->" in said
+    (here / "policy" / "chat_template.jinja").unlink()
+    assert main(["eval", "run.yaml"]) == 2
+    assert "the model has no chat template" in capsys.readouterr().err
+
+
+def test_an_environment_that_cannot_be_imported_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", "run.yaml", "environment.kind=cli_guess:Gess"]) == 2
+    assert "environment.kind: cannot import 'cli_guess:Gess'" in capsys.readouterr().err
