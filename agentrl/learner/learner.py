@@ -9,6 +9,7 @@ loss        <- (weight * (correction * policy loss) + divergences).sum()
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,18 +23,19 @@ from agentrl.learner.gae import critic_credit, explained_variance
 from agentrl.learner.hindsight import Memory
 from agentrl.learner.influence import set_influence
 from agentrl.learner.link import link_credit
-from agentrl.learner.losses import divergence
+from agentrl.learner.looks import Looks
 from agentrl.learner.metrics import Meter, average, measure_credit, measure_tokens
 from agentrl.learner.objective import Tokens, objective, value_objective
 from agentrl.learner.optim import clip_and_step, make_optimizer
-from agentrl.learner.pack import MicroBatch, pack, schedule
+from agentrl.learner.pack import MicroBatch
 from agentrl.learner.reference import ReferencePolicy, add_lora
 from agentrl.learner.rows import LearnerError, Row, make_rows
-from agentrl.learner.settings import Divergence, LearnerSettings
+from agentrl.learner.settings import LearnerSettings
 from agentrl.learner.trunk import HasModel, Trunk, ValueModel
 from agentrl.learner.weights import aggregation_weights, field_weights
 
 Tensor = torch.Tensor
+LOG = logging.getLogger(__name__)
 
 
 class Learner:
@@ -49,9 +51,12 @@ class Learner:
         if settings.lora is not None:
             add_lora(policy.model, settings.lora)
         self.trunk = Trunk(policy.model, settings)
+        if self.trunk.one_by_one:
+            LOG.warning("rows are trained one by one: %s", self.trunk.one_by_one)
         needs = any(d.target != "uniform" for d in settings.divergences.values())
         self.reference = ReferencePolicy(self.trunk, settings) if needs else None
         self.critic = ValueModel(self.trunk, settings) if settings.critic else None
+        self.looks = Looks(self.trunk, self.reference, self.critic, settings)
         self.memory = Memory(settings.hindsight) if settings.hindsight else None
         self.optimizer = make_optimizer(
             self._policy_parameters(), self._critic_parameters(), settings
@@ -71,7 +76,7 @@ class Learner:
         episodes, group = credit.judged_episodes(groups)
         rows = self._rows(episodes)
         table = credit.turn_table(episodes, group, self.settings.returns)
-        self._look(rows, table)
+        self.looks.before_update(rows, table)
         self._credit(rows, episodes, table)
 
         batches = _mini_batches(rows, group, self.settings.mini_batches) * self.settings.epochs
@@ -142,44 +147,12 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         self.version = state["version"]
 
-    # What is known before the update: rows, looks without gradient, credit.
+    # What is known before the update.
 
     def _rows(self, episodes: Sequence[Episode]) -> list[Row]:
         s = self.settings
         tails = s.critic is not None and s.critic.bootstrap
         return make_rows(episodes, strip_hints=s.ratio.hints == "strip", keep_tail=tails)
-
-    def _look(self, rows: Sequence[Row], table: credit.TurnTable) -> None:
-        """Fill in what a divergence or a critic says of every trained token."""
-        s = self.settings
-        for row in rows:
-            row.penalty = np.zeros(len(row.target))
-        for d in s.divergences.values():
-            if self.reference is not None and d.target != "uniform" and d.coefficient != 0.0:
-                self._look_at(self.reference, d, rows, table.outcome)
-            if d.place == "reward":
-                _penalise(rows, d)
-        if self.critic is not None:
-            values = self.critic
-            self._fill(rows, "value", lambda b: values(b, None, b.where))
-            self._fill(rows, "final", lambda b: values(b, None, b.last))
-
-    def _look_at(
-        self, reference: ReferencePolicy, d: Divergence, rows: Sequence[Row], outcome: np.ndarray
-    ) -> None:
-        """Fill in the target's log-probabilities; `full` meets its target in the update."""
-        if d.target == "tempered":
-            for row in rows:
-                reward = float(np.clip(outcome[row.episode], 0.0, 1.0))
-                row.power = np.full(len(row.target), d.floor + (1.0 - d.floor) * reward)
-        if d.estimator == "full":
-            return
-
-        def look(batch: MicroBatch) -> Tensor:
-            power = batch.gather("power", torch.float64) if d.target == "tempered" else None
-            return reference.logprobs(batch, power)
-
-        self._fill(rows, d.target, look)
 
     def _credit(
         self, rows: Sequence[Row], episodes: Sequence[Episode], table: credit.TurnTable
@@ -197,13 +170,13 @@ class Learner:
         advantage = credit.advantages(table, s.channels, s.whiten)
         credit.spread(advantage, table, rows)
         if s.field.hidden_reward:
-            set_influence(rows, table.group, self.trunk, self._micro_batches)
+            set_influence(rows, table.group, self.trunk, self.looks.micro_batches)
 
     def _old_policy(self, rows: Sequence[Row], optimizer_steps: int) -> str:
         """Which policy the ratio is taken to: `current`, `behaviour` or `recompute`."""
         old = self.settings.ratio.old
         if old == "recompute":
-            self._fill(rows, "old", lambda b: self.trunk.logprobs(b)[0])
+            self.looks.fill(rows, "old", lambda b: self.trunk.logprobs(b)[0])
         if old != "auto":
             return old
         same = all((r.version == self.version).all() and not r.hinted for r in rows)
@@ -221,7 +194,7 @@ class Learner:
         if s.link is not None and rows:
             now = "behave" if old == "current" else "now"
             if now == "now":
-                self._fill(rows, "now", lambda b: self.trunk.logprobs(b)[0])
+                self.looks.fill(rows, "now", lambda b: self.trunk.logprobs(b)[0])
             extra["link_loss"] = link_credit(rows, table.outcome, table.group, s.link, now)
         counted = sum(len(r.target) for r in rows)
         rows = [r for r in rows if self._has_gradient(r)]
@@ -301,7 +274,7 @@ class Learner:
             return {"loss": 0.0, "grad_norm": 0.0, "optimizer_steps": 0.0}
         meter = Meter()
         error: LearnerError | None = None
-        for batch in self._micro_batches(ranks.share(rows)):
+        for batch in self.looks.micro_batches(ranks.share(rows)):
             t = self._tokens(batch)
             error = self._not_finite(t, episodes)
             if error is not None:
@@ -327,31 +300,8 @@ class Learner:
 
     def _tokens(self, batch: MicroBatch) -> Tokens:
         hidden = self.trunk.hidden(batch)
-        states = hidden[batch.where]
+        states = hidden.index_select(0, batch.where)
         return Tokens(batch, hidden, states, *self.trunk.score(states, batch.target))
-
-    def _micro_batches(self, rows: Sequence[Row]) -> list[MicroBatch]:
-        s = self.settings
-        shared = s.min_shared if s.share_prefixes else None
-        return [
-            pack(part, self.trunk.device, min_shared=shared)
-            for part in schedule(rows, s.token_budget, min_shared=shared)
-        ]
-
-    @torch.no_grad()
-    def _fill(self, rows: Sequence[Row], name: str, look: Callable[[MicroBatch], Tensor]) -> None:
-        """Set an attribute of every row to what `look` says of its trained tokens, without
-        gradient; ranks share the work. A `look` that gives one number per row sets that."""
-        found: dict[int, np.ndarray] = {}
-        places = {id(r): i for i, r in enumerate(rows)}
-        for batch in self._micro_batches(ranks.share(rows)):
-            values = look(batch).double().cpu().numpy()
-            sizes = [1 if name == "final" else len(r.target) for r in batch.rows]
-            parts = np.split(values, np.cumsum(sizes)[:-1])
-            found |= {places[id(r)]: part for r, part in zip(batch.rows, parts, strict=True)}
-        for part_of_rank in ranks.gather(found):
-            for i, part in part_of_rank.items():
-                setattr(rows[i], name, float(part[0]) if name == "final" else part)
 
     def _not_finite(self, t: Tokens, episodes: Sequence[Episode]) -> LearnerError | None:
         bad = ~torch.isfinite(t.logp.detach())
@@ -376,15 +326,6 @@ class Learner:
 
     def _clock(self, start: float) -> dict[str, float]:
         return {"version": float(self.version), "seconds": time.perf_counter() - start}
-
-
-def _penalise(rows: Sequence[Row], d: Divergence) -> None:
-    """A divergence placed in the reward, estimated under the policy that sampled."""
-    for row in rows:
-        behave, target = torch.as_tensor(row.behave), torch.as_tensor(getattr(row, d.target))
-        one = torch.ones_like(behave)
-        value = divergence(behave, target, d.estimator, d.direction, one)
-        row.penalty = row.penalty + d.coefficient * value.numpy()
 
 
 def _mini_batches(rows: Sequence[Row], group: np.ndarray, count: int) -> list[list[Row]]:

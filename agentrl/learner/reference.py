@@ -40,7 +40,7 @@ class ReferencePolicy:
     def hidden(self, batch: MicroBatch) -> Tensor:
         """[N, d], the states that predict the trained tokens."""
         with self._active():
-            return self.trunk.hidden(batch)[batch.where]
+            return self.trunk.hidden(batch).index_select(0, batch.where)
 
     @torch.no_grad()
     def logprobs(self, batch: MicroBatch, power: Tensor | None = None) -> Tensor:

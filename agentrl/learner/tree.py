@@ -15,12 +15,16 @@ in the keys and values of the shared span.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional as F
 
 Tensor = torch.Tensor
+Piece = tuple[bool, slice, slice]
+"""(causal, queries, keys)"""
+BLOCK = 256
 
 
 class Span(NamedTuple):
@@ -108,7 +112,7 @@ class _ForestAttention(torch.autograd.Function):
         q, k, v, out, lse = ctx.saved_tensors
         grad = grads[0]
         d_q, d_k, d_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        for causal, rows, cols in _pieces(ctx.spans):
+        for causal, rows, cols in _blocks(_pieces(ctx.spans)):
             dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
                 grad[:, :, rows],
                 q[:, :, rows],
@@ -126,11 +130,21 @@ class _ForestAttention(torch.autograd.Function):
         return d_q, d_k, d_v, None, None
 
 
-def _pieces(spans: list[Span]) -> list[tuple[bool, slice, slice]]:
+def _pieces(spans: list[Span]) -> list[Piece]:
     """(causal, queries, keys): every span on itself, then on its descendants."""
     own = [(True, slice(s.start, s.stop), slice(s.start, s.stop)) for s in spans]
     below = [(False, slice(s.stop, s.end), slice(s.start, s.stop)) for s in spans if s.end > s.stop]
     return own + below
+
+
+def _blocks(pieces: list[Piece]) -> Iterator[Piece]:
+    """Pieces cut to the size that the backward kernel is fastest at (it falls out of cache)."""
+    for causal, rows, cols in pieces:
+        for i in range(rows.start, rows.stop, BLOCK):
+            below = slice(i, min(i + BLOCK, rows.stop))
+            for j in range(cols.start, cols.stop, BLOCK):
+                if not causal or j <= i:
+                    yield causal and i == j, below, slice(j, min(j + BLOCK, cols.stop))
 
 
 def _spread(x: Tensor, cols: slice, q: Tensor) -> Tensor:

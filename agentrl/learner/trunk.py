@@ -32,6 +32,13 @@ class Trunk:
             use_packed_attention(model)
 
     @property
+    def one_by_one(self) -> str:
+        """Why rows cannot share a forward pass; "" when they can."""
+        kinds = set(getattr(self.model.config, "layer_types", None) or ()) - {"full_attention"}
+        recurrent = sorted(k for k in kinds if "attention" not in k or "linear" in k)
+        return f"layers of kind {recurrent[0]} carry state across rows" if recurrent else ""
+
+    @property
     def head(self) -> torch.nn.Module:
         return self.model.get_output_embeddings()
 
@@ -60,7 +67,7 @@ class Trunk:
 
     def logprobs(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
         """Log-probability and entropy, [N] each, of the trained tokens."""
-        return self.score(self.hidden(batch)[batch.where], batch.target)
+        return self.score(self.hidden(batch).index_select(0, batch.where), batch.target)
 
 
 class ValueModel:
@@ -88,5 +95,5 @@ class ValueModel:
         """Values at the packed tokens `where`; `hidden` [T, d] is the policy's, if at hand."""
         if self._own or hidden is None:
             hidden = self.trunk.hidden(batch)
-        states = hidden[where].to(self.head.weight.dtype)
+        states = hidden.index_select(0, where).to(self.head.weight.dtype)
         return self.head(states)[:, 0]

@@ -292,7 +292,7 @@ def ppo_columns(e: Episode, **critic: Any) -> dict[str, np.ndarray]:
     episodes, keys = credit.judged_episodes([Group(("g",), [e])])
     rows = subject._rows(episodes)
     table = credit.turn_table(episodes, keys)
-    subject._look(rows, table)
+    subject.looks.before_update(rows, table)
     for row in rows:
         row.value = np.arange(len(row.target), dtype=np.float64)
         row.final = 50.0

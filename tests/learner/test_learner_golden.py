@@ -127,7 +127,7 @@ def test_kl_to_the_reference_matches_trl(name: str, kl: str, policy: str) -> Non
     learner = golden_learner(
         name, policy, torch.float32, max_grad_norm=0.0, divergences={"kl": term}
     )
-    learner.reference = RecordedReference()  # type: ignore[assignment]
+    learner.reference = learner.looks._reference = RecordedReference()  # type: ignore[assignment]
     out = learner.step(golden_groups())
     want = GOLDEN["results"][f"{name}/beta=0.04/{kl}/{policy}"]
     assert out["loss"] == pytest.approx(want["loss"], rel=RELATIVE)

@@ -162,7 +162,7 @@ def test_divergence_in_the_reward_is_taken_off_before_the_baseline() -> None:
     from agentrl.learner import credit
 
     table = credit.turn_table(episodes, np.array([0, 0, 0, 1, 1]))
-    subject._look(rows, table)
+    subject.looks.before_update(rows, table)
     subject._credit(rows, episodes, table)
     want = [
         e.reward - 0.5 * float((r.behave - r.reference).sum())
