@@ -78,7 +78,7 @@ async def test_nothing_outlives_the_deadline(sandbox: SupervisedSandbox, command
     result = await sandbox.exec(command, timeout=0.5)
     assert (result.timed_out, result.exit_code) == (True, 124)
     assert result.seconds < 3
-    assert (await sandbox.exec("ps -ef | grep -c '[7]7.7'")).output == "0\n"
+    assert (await sandbox.exec("ps -eo args= | grep -c '^sleep 77[.]7'")).output == "0\n"
 
 
 async def test_a_deadline_spares_what_an_earlier_command_left_running(
@@ -87,7 +87,7 @@ async def test_a_deadline_spares_what_an_earlier_command_left_running(
     await sandbox.exec("nohup sleep 55.5 >/dev/null 2>&1 &")
     program = await sandbox.start(["cat"])
     assert (await sandbox.exec("sleep 77.7", timeout=0.3)).timed_out
-    assert (await sandbox.exec("ps -ef | grep -c '[5]5.5'")).output == "1\n"
+    assert (await sandbox.exec("ps -eo args= | grep -c '^sleep 55[.]5'")).output == "1\n"
     assert await program.request("still here", timeout=5) == "still here"
 
 
@@ -147,7 +147,7 @@ async def test_a_cancelled_command_is_ended_and_the_next_one_runs(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    result = await sandbox.exec("ps -ef | grep -c '[6]6.6'", timeout=5)
+    result = await sandbox.exec("ps -eo args= | grep -c '^sleep 66[.]6'", timeout=5)
     assert result.output == "0\n"
 
 
@@ -219,7 +219,7 @@ async def test_a_silent_or_dead_program_is_noticed(sandbox: SupervisedSandbox) -
     silent = await sandbox.start(["sleep", "44.4"])
     with pytest.raises(TimeoutError, match=r"no answer within 0\.2 s"):
         await silent.request("hello", timeout=0.2)
-    assert (await sandbox.exec("sleep 0.1; ps -ef | grep -c '[4]4.4'")).output == "0\n"
+    assert (await sandbox.exec("sleep 0.1; ps -eo args= | grep -c '^sleep 44[.]4'")).output == "0\n"
     dead = await sandbox.start(["sh", "-c", "read x; echo why >&2; exit 3"])
     with pytest.raises(EOFError, match="ended with 3: why"):
         await dead.request("hello", timeout=5)
@@ -236,7 +236,10 @@ async def test_a_flood_from_a_program_ends_it_not_the_host(sandbox: SupervisedSa
 
 
 async def test_reset_leaves_no_file_and_no_process(sandbox: SupervisedSandbox) -> None:
-    look = "ls -lAn . $HOME $TMPDIR | grep -v '^total'; stat -c %a . ; ps -ef | grep -c '[3]3.3'"
+    look = (
+        "ls -lAn . $HOME $TMPDIR | grep -v '^total'; stat -c %a .;"
+        "ps -eo args= | grep -c '^sleep 33[.]3'"
+    )
     clean = (await sandbox.exec(look)).output
     program = await sandbox.start(["cat"])
     await sandbox.exec(
