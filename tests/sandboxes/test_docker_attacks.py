@@ -228,7 +228,7 @@ async def test_a_container_lost_in_the_middle_is_an_infrastructure_failure(
 
 LEAVINGS = {
     "unreadable folders": "mkdir -p a/b && touch a/b/c && chmod 000 a/b a",
-    "a deep tree": "python3 -c 'import os; [(os.mkdir(n), os.chdir(n)) for n in [10 * \"d\"] * 400]'",
+    "a deep tree": "python3 -c 'import os; [os.mkdir(n) or os.chdir(n) for n in [10*\"d\"]*400]'",
     "odd names": "touch -- -rf $'new\\nline' '*' ' '; ln -s / root; mkfifo pipe",
     "a locked root": "touch x; chmod 000 /work",
     "other folders": "touch /tmp/x /dev/shm/x /home/agent/.bashrc; mkdir /tmp/.hidden",
