@@ -44,14 +44,14 @@ def countdown(n):
 '''
 
 TEST_NUMBERS = """\
+import pathlib
+import tempfile
 import time
 import unittest
 
 import pytest
 
 from pocket.numbers import SEVEN, clamp, countdown, mean
-
-COUNT = {"runs": 0}
 
 
 @pytest.mark.parametrize("value, expected", [(-1, 0), (0, 0), (5, 5), (10, 10), (11, 10)])
@@ -86,8 +86,11 @@ def test_broken():
     assert mean([1]) == 5
 
 
-def test_time_dependent():
-    assert time.time_ns() % 2 == 0
+def test_every_second_time():
+    path = pathlib.Path(tempfile.gettempdir(), "pocket-runs")
+    runs = len(path.read_text()) if path.exists() else 0
+    path.write_text("x" * (runs + 1))
+    assert runs % 2 == 0
 
 
 @pytest.mark.skip

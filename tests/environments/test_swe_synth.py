@@ -1,0 +1,139 @@
+"""Tasks are made from a package in real containers, and hold what they promise."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from swe_pocket import write_pocket
+
+from agentrl.core import ConfigError, Task
+from agentrl.core.taskfile import read_tasks
+from agentrl.environments.swe import SynthEvent, SynthReport, SynthSettings, synthesise
+from agentrl.environments.swe.task import SweTask
+from agentrl.environments.swe.tree import apply_diff
+from agentrl.sandboxes import DockerPool
+
+pytestmark = pytest.mark.docker
+ALL = 1000
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[DockerPool]:
+    async with DockerPool(size=3, spare=0) as pool:
+        yield pool
+
+
+async def make(
+    pool: DockerPool, folder: Path, parallel: int = 2, **settings
+) -> tuple[SynthReport, list[SynthEvent]]:
+    source = folder / "source"
+    if not source.exists():
+        write_pocket(source)
+    events: list[SynthEvent] = []
+    report = await synthesise(
+        [str(source)],
+        folder / "out" / "tasks.jsonl",
+        pool,
+        SynthSettings(parallel=parallel, max_test_seconds=0.1, **settings),
+        events.append,
+    )
+    return report, events
+
+
+def by_function(tasks: list[Task]) -> dict[str, list[Task]]:
+    found: dict[str, list[Task]] = {}
+    for task in tasks:
+        found.setdefault(task.metadata["function"].rpartition("::")[2], []).append(task)
+    return found
+
+
+async def test_all_bugs_of_a_small_package(pool: DockerPool, tmp_path: Path):
+    report, events = await make(pool, tmp_path, count=ALL, per_function=ALL)
+    tasks = by_function(read_tasks(report.files["train"]))
+    # Not what runs at import, nor what no test enters.
+    assert set(tasks) == {"clamp", "mean", "countdown"}
+    # `while n < 0` survives nothing; `n += 1` never ends, and takes no task with it.
+    assert report.rejected["timeout"] >= 1
+    assert report.rejected["survived"] >= 1
+    (baseline,) = [e.text for e in events if e.kind == "baseline"]
+    assert baseline.endswith("left out: 2 failing, 1 slow, 1 flaky")
+    for task in [t for group in tasks.values() for t in group]:
+        check_task(task)
+    assert events[-1].made == sum(map(len, report.tasks.values()))
+    assert {e.kind for e in events} == {"package", "baseline", "tried", "done"}
+
+
+def check_task(task: Task) -> None:
+    swe = SweTask(task)
+    tests = [*swe.reference.fail_to_pass, *swe.reference.pass_to_pass]
+    for bad in ("test_slow", "test_broken", "test_every_second_time", "test_skipped"):
+        assert not any(bad in test for test in tests)
+    assert swe.reference.fail_to_pass
+    assert not set(swe.reference.fail_to_pass) & set(swe.reference.pass_to_pass)
+    assert apply_diff(swe.buggy, swe.reference.gold_patch) == swe.pristine
+    assert swe.buggy != swe.pristine
+    assert swe.payload.reproduction in swe.reference.fail_to_pass
+    assert swe.payload.reproduction in task.prompt
+    assert f"pocket.numbers.{task.metadata['function'].rpartition('::')[2]}`" in task.prompt
+    assert len(task.prompt.split()) < 80
+    shown = swe.payload.reproduction.partition("[")[0].rpartition("::")[2]
+    for test in swe.reference.fail_to_pass:
+        name = test.partition("[")[0].rpartition("::")[2]
+        visible = f"def {name}(".encode() in swe.base["tests/test_numbers.py"]
+        assert visible == (name == shown)
+    assert swe.reference.gold_patch not in str(task.payload)
+
+
+@pytest.mark.parametrize(("visible", "shown"), [("all", True), ("none", False)])
+async def test_how_many_failing_tests_the_agent_sees(pool, tmp_path, visible, shown):
+    report, _ = await make(
+        pool, tmp_path, count=1, operators=("arithmetic",), visible=visible, repeats=2
+    )
+    (task,) = report.tasks["train"]
+    swe = SweTask(task)
+    assert (swe.base["tests/test_numbers.py"] == swe.pristine["tests/test_numbers.py"]) == shown
+    assert (swe.payload.reproduction is not None) == shown
+    assert ("Reproduce" in task.prompt) == shown
+
+
+async def test_splits_share_no_function_and_seed_decides_not_the_number_of_workers(pool, tmp_path):
+    files = []
+    for number, parallel in enumerate((1, 3)):
+        folder = tmp_path / str(number)
+        report, _ = await make(
+            pool,
+            folder,
+            parallel,
+            count=3,
+            held_out=2,
+            per_function=2,
+            check=False,
+            repeats=2,
+            operators=("comparison", "boundary", "arithmetic"),
+        )
+        train, held_out = (
+            {t.metadata["function"] for t in read_tasks(report.files[split])}
+            for split in ("train", "held_out")
+        )
+        assert train
+        assert held_out
+        assert not train & held_out
+        files.append([path.read_text() for path in report.files.values()])
+    assert files[0] == files[1]
+    assert report.files["held_out"].name == "tasks.held_out.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"operators": ("comparision",)}, "unknown mutation operator: comparision"),
+        ({"count": 0}, "count: must be at least 1"),
+        ({"held_out": -1}, "held_out: must not be negative"),
+    ],
+)
+def test_bad_settings_are_refused(settings, says):
+    with pytest.raises(ConfigError) as error:
+        SynthSettings(**settings)
+    assert says in str(error.value)
