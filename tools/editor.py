@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
+from typing import Literal
 
 from agentrl.core import Sandbox
 from agentrl.tools import source
@@ -34,22 +35,41 @@ class Editor:
 
     Args:
         root: the repository's folder inside the sandbox.
+        start: what `view` shows when it is given no target, such as the function that an issue
+            names.
+        numbering: "file" counts lines from the top of the file. "view" counts from the first
+            line of the function or class that is shown: small numbers, which a small policy can
+            learn to point with.
     """
 
-    def __init__(self, sandbox: Sandbox, root: str) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        root: str,
+        *,
+        start: str = "",
+        numbering: Literal["file", "view"] = "file",
+    ) -> None:
         self.repository = Repository(sandbox, root)
         self.open: str | None = None
         self._edits: list[_Edit] = []
+        self._start = start
+        self._numbering = numbering
+        self._shown: tuple[int, int] | None = None
+        self._base = 0
 
     @tool
-    async def view(self, target: str, line: int | None = None) -> str:
+    async def view(self, target: str = "", line: int | None = None) -> str:
         """Show code with line numbers and open its file.
 
         Args:
-            target: a path, path:line, or the name of a function or class such as Stack.push.
+            target: a path, path:line, or the name of a function or class such as Stack.push;
+                what the issue names when left out.
             line: show what is around this line.
         """
-        target = target.strip()
+        target = target.strip() or self._start
+        if not target:
+            raise ToolError("give a target: a path, or the name of a function or class")
         match = _PATH_AND_LINE.match(target)
         if match and line is None:
             target, line = match[1], int(match[2])
@@ -61,18 +81,21 @@ class Editor:
         raise ToolError(f"no such file: {target}")
 
     @tool
-    async def edit(self, line: int, old: str, new: str, path: str | None = None) -> str:
+    async def edit(
+        self, old: str, new: str, line: int | None = None, path: str | None = None
+    ) -> str:
         """Replace text in one line; `old` has to be there exactly once, as whole tokens.
 
         Args:
-            line: number of the line.
             old: the text to replace.
             new: what to put there.
+            line: number of the line; may be left out when only one shown line has `old`.
             path: the file, if not the open one.
         """
-        path, before, lines = await self._target(path, line)
+        line = await self._line_with(old, path) if line is None else line
+        path, before, lines, line, _ = await self._target(path, line)
         text = lines[line - 1]
-        at = _place(text, old, line)
+        at = _place(text, old, line - self._base)
         if old == new:
             raise ToolError("old and new are the same")
         lines[line - 1] = text[:at] + new + text[at + len(old) :]
@@ -88,7 +111,7 @@ class Editor:
             text: the new lines.
             path: the file, if not the open one.
         """
-        path, before, lines = await self._target(path, first, last)
+        path, before, lines, first, last = await self._target(path, first, last)
         new = source.split_lines(text)
         if lines and lines[0].endswith("\r"):
             new = [row.removesuffix("\r") + "\r" for row in new]
@@ -125,7 +148,7 @@ class Editor:
         self._edits.pop()
         self.open = last.path
         lines = source.split_lines(text_of(last.before, last.path))
-        shown = source.rows(lines, last.line, last.line)
+        shown = self._rows(lines, last.line, last.line)
         return "\n".join(shown) or f"restored {last.path}"
 
     async def _remove(self, path: str) -> None:
@@ -138,14 +161,17 @@ class Editor:
 
     def _show(self, path: str, text: str, line: int | None) -> str:
         path = self.open = self.repository.relative(path)
+        self._shown, self._base = None, 0
         lines = source.split_lines(text)
         if not lines:
             return f"{path} is empty"
         if line is not None:
             if not 1 <= line <= len(lines):
                 raise ToolError(f"{path} has {len(lines)} lines, no line {line}")
-            return "\n".join([path, *source.rows(lines, *source.around(text, line, _MAX_ROWS))])
+            self._shown = source.around(text, line, _MAX_ROWS)
+            return "\n".join([path, *source.rows(lines, *self._shown)])
         if len(lines) <= _MAX_ROWS:
+            self._shown = (1, len(lines))
             return "\n".join([path, *source.rows(lines, 1, len(lines))])
         shown = source.outline(text) if path.endswith(".py") else []
         if not shown:
@@ -167,11 +193,13 @@ class Editor:
         path, text, definition = found[0]
         self.open = path
         lines = source.split_lines(text)
-        shown = source.rows(lines, definition.first, definition.last)
+        self._shown = (definition.first, definition.last)
+        self._base = definition.first - 1 if self._numbering == "view" else 0
+        shown = self._rows(lines, definition.first, definition.last)
         if len(shown) > _MAX_ROWS:
             cut = len(shown) - _MAX_ROWS
             after = definition.first + _MAX_ROWS
-            shown = [*shown[:_MAX_ROWS], f"[{cut} more lines, from {after}]"]
+            shown = [*shown[:_MAX_ROWS], f"[{cut} more lines, from {after - self._base}]"]
         return "\n".join([path, *shown])
 
     async def _definitions(self, name: str) -> list[tuple[str, str, source.Definition]]:
@@ -198,19 +226,44 @@ class Editor:
 
     async def _target(
         self, path: str | None, first: int, last: int | None = None
-    ) -> tuple[str, bytes, list[str]]:
-        """The file to change, its bytes, and its lines; line numbers are checked."""
+    ) -> tuple[str, bytes, list[str], int, int]:
+        """The file to change, its bytes, its lines, and the lines named, counted in the file."""
         if path is None and self.open is None:
             raise ToolError("no file is open; view one first, or give a path")
+        if path is not None and self.repository.relative(path) != self.open:
+            self._base = 0
         path = self.repository.relative(path or self.open or "")
         text = await self.repository.read(path)
         lines = text.split("\n")
-        count = len(source.split_lines(text))
-        if not 1 <= first <= (count if last is None else count + 1):
-            raise ToolError(f"{path} has {count} lines, no line {first}")
-        if last is not None and not first - 1 <= last <= count:
-            raise ToolError(f"last is {last}; from {first} it can be {first - 1} to {count}")
-        return path, bytes_of(text), lines
+        count, base = len(source.split_lines(text)), self._base
+        if not 1 <= first + base <= (count if last is None else count + 1):
+            raise ToolError(f"{path} has {count} lines, no line {first + base}")
+        if last is not None and not first - 1 <= last <= count - base:
+            raise ToolError(f"last is {last}; from {first} it can be {first - 1} to {count - base}")
+        return path, bytes_of(text), lines, first + base, (last or 0) + base
+
+    async def _line_with(self, old: str, path: str | None) -> int:
+        """The one shown line that has `old`, as the policy counts lines."""
+        if path is not None or self.open is None or self._shown is None:
+            raise ToolError("give the line; it can be left out only for what view has shown")
+        if not old:
+            raise ToolError("old is empty")
+        lines = source.split_lines(await self.repository.read(self.open))
+        first, last = self._shown
+        shown = range(first, min(last, len(lines)) + 1)
+        found = [n for n in shown if source.token_matches(lines[n - 1], old)]
+        found = found or [n for n in shown if source.text_matches(lines[n - 1], old)]
+        if not found:
+            raise ToolError(f"{old!r} is not in the lines shown")
+        if len(found) > 1:
+            listed = ", ".join(str(n - self._base) for n in found)
+            raise ToolError(f"{old!r} is on lines {listed}: give the line")
+        return found[0] - self._base
+
+    def _rows(self, lines: list[str], first: int, last: int) -> list[str]:
+        """Rows of a file, numbered as the policy counts lines."""
+        shown = range(max(first, 1), min(last, len(lines)) + 1)
+        return [source.row(n - self._base, lines[n - 1]) for n in shown]
 
     async def _change(
         self, path: str, before: bytes | None, text: str, line: int, count: int
@@ -220,7 +273,7 @@ class Editor:
         await self.repository.write(path, after)
         self._edits.append(_Edit(path, before, after, line))
         self.open = path
-        shown = source.rows(source.split_lines(text), line, line + count - 1)
+        shown = self._rows(source.split_lines(text), line, line + count - 1)
         if len(shown) > _MAX_ROWS:
             shown = [*shown[:_MAX_ROWS], f"[{len(shown) - _MAX_ROWS} more lines]"]
         if not shown:

@@ -192,7 +192,11 @@ def _swe(config: SweConfig, provider: SandboxProvider, grader: Any) -> MakeEnvir
     from agentrl.environments.swe import SweEnvironment
 
     return lambda: SweEnvironment(
-        provider, grader, tools=config.tools, test_timeout=config.test_seconds
+        provider,
+        grader,
+        tools=config.tools,
+        numbering=config.numbering,
+        test_timeout=config.test_seconds,
     )
 
 

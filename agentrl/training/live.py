@@ -19,7 +19,7 @@ _HEARTBEAT_SECONDS = 30.0
 # Shown under the bars when the loop reports them, in this order.
 _SHOWN = {
     "reward_mean": "reward",
-    "resolution_rate": "resolved",
+    "solved_rate": "solved",
     "completion_rate": "submitted",
     "entropy": "entropy",
     "grad_norm": "grad norm",

@@ -171,7 +171,7 @@ _PANELS = (
     _Panel(
         "Training episodes (share)",
         [
-            ("resolution_rate", "resolved"),
+            ("solved_rate", "solved"),
             ("modification_rate", "modified"),
             ("completion_rate", "submitted"),
         ],
@@ -183,5 +183,6 @@ _PANELS = (
     _Panel("Gradient norm before clipping", [("grad_norm", "gradient norm")]),
     _Panel("Turns per episode", [("turns_mean", "turns")]),
     _Panel("Sampled tokens per episode", [("tokens_mean", "tokens")]),
+    _Panel("Imitation loss (nats per token)", [("imitation/loss", "loss")]),
     _Panel("Seconds per step", [("seconds_step", "step")]),
 )

@@ -79,7 +79,7 @@ async def test_view_of_a_long_file_is_an_outline_and_of_a_long_function_a_window
         ("calc", "calc is a folder"),
         ("../etc/passwd", "../etc/passwd is outside the repository"),
         ("/etc/passwd", "/etc/passwd is outside the repository"),
-        ("", "the path is empty"),
+        ("", "give a target: a path, or the name of a function or class"),
         ("calc/numbers.py:99", "calc/numbers.py has 13 lines, no line 99"),
         ("calc/__init__.py:1", None),
         ("data.bin", "data.bin is not a text file"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from agentrl.core import ConfigError, Episode, Message, Sandbox, SandboxProvider, Task, Turn
 from agentrl.environments.base import Environment, Observation
@@ -15,6 +16,12 @@ from agentrl.tools import Editor, Finder, PytestRunner, Shell, Submit, Tool
 
 SYSTEM = "You repair a Python repository. Use the tools to find and fix the bug, then submit."
 NO_CALL = "No tool call found. Call a tool, or submit when you are done."
+
+
+def _named(issue: str) -> str:
+    """The first function that an issue names in backquotes, "" for none."""
+    found = re.search(r"`([\w.]+)`", issue)
+    return found[1] if found else ""
 
 
 class SweEnvironment(Environment):
@@ -31,6 +38,7 @@ class SweEnvironment(Environment):
         *,
         tools: Sequence[str] | None = None,
         system: str = SYSTEM,
+        numbering: Literal["file", "view"] = "file",
         grade_unsubmitted: bool = False,
         test_timeout: float = 30.0,
         python: str = "python3",
@@ -41,6 +49,7 @@ class SweEnvironment(Environment):
             tools: names of the tools to offer, None for all: list_files, search, view, edit,
                 replace_lines, create, undo, run_tests, shell, submit.
             system: text of the system message, "" for none; the issue is the user message.
+            numbering: how `view` counts lines, see `agentrl.tools.Editor`.
             grade_unsubmitted: also judge what was never submitted; otherwise it is unresolved.
             test_timeout: seconds for one run of the agent's tests.
             python: the interpreter inside the sandbox.
@@ -49,6 +58,7 @@ class SweEnvironment(Environment):
         self._grader = grader
         self._names = tools
         self._system = system
+        self._numbering = numbering
         self._grade_unsubmitted = grade_unsubmitted
         self._test_timeout = test_timeout
         self._python = python
@@ -74,7 +84,7 @@ class SweEnvironment(Environment):
         path = ":".join(f"{root}/{entry}".removesuffix("/.") for entry in swe.payload.paths)
         self.toolboxes = (
             Finder(sandbox, root),
-            Editor(sandbox, root),
+            Editor(sandbox, root, start=_named(task.prompt), numbering=self._numbering),
             PytestRunner(
                 sandbox,
                 root,

@@ -137,6 +137,8 @@ class SweConfig(_Limits):
     """Where the repository lives and the agent's commands run."""
     tools: list[str] | None = None
     """Names of the tools the policy gets; None is all of them."""
+    numbering: Literal["file", "view"] = "file"
+    """Lines are counted from the top of the file, or from the top of the function shown."""
     test_seconds: Annotated[float, Field(gt=0)] = 60.0
     """Deadline of one run of the tests."""
 
