@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentrl.core import ConfigError
+from agentrl.core import AgentRLError, ConfigError
 
 if TYPE_CHECKING:
     from agentrl.training.config import RunConfig
@@ -85,7 +85,20 @@ def _train(options: argparse.Namespace) -> int:
     with watch(Progress()) as progress:
         result = train(config, resume=options.resume, progress=progress)
     print(result)
+    _plot(options.directory)
     return 0
+
+
+def _plot(directory: Path) -> None:
+    """A run is complete without its picture: what stands in the way is said, not raised."""
+    from agentrl.store import RunStore
+    from agentrl.training.plots import plot_run
+
+    try:
+        with RunStore.open(directory, read_only=True) as store:
+            print(f"plots in {plot_run(store)}")
+    except AgentRLError as error:
+        print(f"agentrl: {error}", file=sys.stderr)
 
 
 def _how_to_resume(options: argparse.Namespace) -> str:

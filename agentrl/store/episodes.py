@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from agentrl.core import Episode, Segment, Status, Task, Turn
@@ -21,9 +22,11 @@ from agentrl.store.records import (
     load_task,
 )
 
-# What an episode keeps beside its task, turns, scores and segments, which have tables.
-_KEPT = ("seed", "prompt", "outcome", "guidance", "tools", "timings", "id", "cause", "source")
-_TURN_KEPT = ("text", "calls", "results", "observations", "rewards", "seconds", "finish_reason")
+# What an episode and a turn keep in their record: all that has no table or column of its own, so
+# that a field added to `core` is stored without a change here.
+_ELSEWHERE = ("task", "status", "turns", "segments", "scores")
+_KEPT = tuple(f.name for f in fields(Episode) if f.name not in _ELSEWHERE)
+_TURN_KEPT = tuple(f.name for f in fields(Turn) if f.name not in ("tokens", "logprobs"))
 _ARRAYS = ("tokens", "origin", "logprobs", "turn", "weights")
 
 

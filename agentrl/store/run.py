@@ -225,11 +225,18 @@ class RunStore:
         rows = self._database.read(f"SELECT * FROM failures{condition} ORDER BY key", values)
         return [Failure(r["step"], r["task"], json.loads(r["episodes"])) for r in rows]
 
-    def rewind(self, step: int) -> None:
-        """Forget everything after `step`: what a killed run did beyond its last checkpoint."""
+    def rewind(self, step: int, *, spare: str | None = None) -> None:
+        """Forget everything after `step`: what a killed run did beyond its last checkpoint.
+
+        Metrics whose name starts with `spare` stay: those that count other steps than the run's.
+        """
         with self._database.transaction():
-            for table in ("episodes", "metrics", "failures"):
+            for table in ("episodes", "failures"):
                 self._database.write(f"DELETE FROM {table} WHERE step > ?", [(step,)])
+            self._database.write(
+                "DELETE FROM metrics WHERE step > ? AND (? IS NULL OR substr(name, 1, ?) <> ?)",
+                [(step, spare, len(spare or ""), spare)],
+            )
         self.checkpoints.drop_after(step)
 
     def save_checkpoint(

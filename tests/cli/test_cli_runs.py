@@ -116,3 +116,23 @@ def test_an_environment_that_cannot_be_imported_is_named(
 ) -> None:
     assert main(["eval", "run.yaml", "environment.kind=cli_guess:Gess"]) == 2
     assert "environment.kind: cannot import 'cli_guess:Gess'" in capsys.readouterr().err
+
+
+def test_train_resume_and_plot(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["train.steps=2", "train.tasks_per_step=2", "learner.group_size=2"]
+    assert main(["train", "run.yaml", *small, "train.checkpoint_every=1"]) == 0
+    said = capsys.readouterr()
+    assert "2 steps, kept in runs/run" in said.out
+    assert "before 75.0%" in said.out
+    assert "plots in runs/run/plots/training.png" in said.out
+    assert (here / "runs/run/plots/training.png").stat().st_size > 10_000
+    assert "step 2/2 done: reward" in said.err
+    with RunStore.open("runs/run", read_only=True) as store:
+        assert len(store.summaries(split="train")) == 8
+        assert {f.task for f in store.failures()} <= {"never"}
+    assert main(["train", "run.yaml", *small]) == 2
+    assert "this directory already holds a run" in capsys.readouterr().err
+    assert main(["train", "runs/run", "--resume", "train.steps=3"]) == 0
+    assert "3 steps, kept in runs/run" in capsys.readouterr().out
+    with RunStore.open("runs/run", read_only=True) as store:
+        assert [s.step for s in store.summaries(split="train")] == [1] * 4 + [2] * 4 + [3] * 4

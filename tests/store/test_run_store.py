@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -92,22 +93,23 @@ def turns(draw: Any) -> Turn:
     )
 
 
-episodes = st.builds(
-    Episode,
-    tasks,
-    text,
-    st.integers(0, 2**63 - 1),
-    st.sampled_from(Status),
-    text,
-    st.lists(messages, max_size=2),
-    st.lists(turns(), max_size=3),
-    st.lists(segments(), max_size=2),
-    json_dicts,
-    st.dictionaries(text, scores, max_size=3),
-    json_dicts,
-    text,
-    by_name,
-)
+EPISODE = {
+    "task": tasks,
+    "id": text,
+    "seed": st.integers(0, 2**63 - 1),
+    "status": st.sampled_from(Status),
+    "cause": text,
+    "prompt": st.lists(messages, max_size=2),
+    "turns": st.lists(turns(), max_size=3),
+    "segments": st.lists(segments(), max_size=2),
+    "outcome": json_dicts,
+    "scores": st.dictionaries(text, scores, max_size=3),
+    "guidance": json_dicts,
+    "tools": st.lists(json_dicts, max_size=2),
+    "source": text,
+    "timings": by_name,
+}
+episodes = st.builds(Episode, **EPISODE)
 
 
 def same(a: Any, b: Any) -> bool:
@@ -144,6 +146,10 @@ def test_episodes_come_back_bit_for_bit(store: RunStore, given: list[Episode]) -
     assert [s.task for s in store.summaries()] == [
         e.task.id.encode("utf-8", "backslashreplace").decode() for e in given
     ]
+
+
+def test_every_field_of_an_episode_is_in_the_round_trip() -> None:
+    assert set(EPISODE) == {field.name for field in fields(Episode)}
 
 
 def episode(task: str, number: int, reward: float | None = 1.0) -> Episode:
@@ -232,6 +238,14 @@ def test_rewind_forgets_what_came_after_a_step(store: RunStore) -> None:
     assert [e.id for e in store.episodes()] == ["a/1"]
     assert store.metrics() == {"x": [(1, 1.0)]}
     assert len(store.failures()) == 1
+
+
+def test_rewind_can_spare_metrics_that_count_other_steps(store: RunStore) -> None:
+    store.add_metrics(5, {"imitation/loss": 1.0, "x": 1.0})
+    store.rewind(0, spare="imitation/")
+    assert store.metrics() == {"imitation/loss": [(5, 1.0)]}
+    store.rewind(0)
+    assert store.metrics() == {}
 
 
 def test_writing_from_many_threads_loses_nothing(store: RunStore) -> None:
