@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
-from typing import Literal
 
 from agentrl.core import Sandbox
 from agentrl.tools import source
@@ -37,8 +36,8 @@ class Editor:
         root: the repository's folder inside the sandbox.
         start: what `view` shows when it is given no target, such as the function that an issue
             names.
-        numbering: "file" counts lines from the top of the file. "view" counts from the first
-            line of the function or class that is shown: small numbers, which a small policy can
+        compact: show a function or class without the insides of its docstrings, and count its
+            lines from its own first one: short views and small numbers, which a small policy can
             learn to point with.
     """
 
@@ -48,14 +47,14 @@ class Editor:
         root: str,
         *,
         start: str = "",
-        numbering: Literal["file", "view"] = "file",
+        compact: bool = False,
     ) -> None:
         self.repository = Repository(sandbox, root)
         self.open: str | None = None
         self._edits: list[_Edit] = []
         self._start = start
-        self._numbering = numbering
-        self._shown: tuple[int, int] | None = None
+        self._compact = compact
+        self._shown: list[int] = []
         self._base = 0
 
     @tool
@@ -161,17 +160,18 @@ class Editor:
 
     def _show(self, path: str, text: str, line: int | None) -> str:
         path = self.open = self.repository.relative(path)
-        self._shown, self._base = None, 0
+        self._shown, self._base = [], 0
         lines = source.split_lines(text)
         if not lines:
             return f"{path} is empty"
         if line is not None:
             if not 1 <= line <= len(lines):
                 raise ToolError(f"{path} has {len(lines)} lines, no line {line}")
-            self._shown = source.around(text, line, _MAX_ROWS)
-            return "\n".join([path, *source.rows(lines, *self._shown)])
+            first, last = source.around(text, line, _MAX_ROWS)
+            self._shown = list(range(first, last + 1))
+            return "\n".join([path, *source.rows(lines, first, last)])
         if len(lines) <= _MAX_ROWS:
-            self._shown = (1, len(lines))
+            self._shown = list(range(1, len(lines) + 1))
             return "\n".join([path, *source.rows(lines, 1, len(lines))])
         shown = source.outline(text) if path.endswith(".py") else []
         if not shown:
@@ -193,9 +193,12 @@ class Editor:
         path, text, definition = found[0]
         self.open = path
         lines = source.split_lines(text)
-        self._shown = (definition.first, definition.last)
-        self._base = definition.first - 1 if self._numbering == "view" else 0
-        shown = self._rows(lines, definition.first, definition.last)
+        self._shown = list(range(definition.first, definition.last + 1))
+        self._base = definition.first - 1 if self._compact else 0
+        if self._compact:
+            inside = source.inside_docstrings(text)
+            self._shown = [n for n in self._shown if n not in inside]
+        shown = [source.row(n - self._base, lines[n - 1]) for n in self._shown]
         if len(shown) > _MAX_ROWS:
             cut = len(shown) - _MAX_ROWS
             after = definition.first + _MAX_ROWS
@@ -244,13 +247,12 @@ class Editor:
 
     async def _line_with(self, old: str, path: str | None) -> int:
         """The one shown line that has `old`, as the policy counts lines."""
-        if path is not None or self.open is None or self._shown is None:
+        if path is not None or self.open is None or not self._shown:
             raise ToolError("give the line; it can be left out only for what view has shown")
         if not old:
             raise ToolError("old is empty")
         lines = source.split_lines(await self.repository.read(self.open))
-        first, last = self._shown
-        shown = range(first, min(last, len(lines)) + 1)
+        shown = [n for n in self._shown if n <= len(lines)]
         found = [n for n in shown if source.token_matches(lines[n - 1], old)]
         found = found or [n for n in shown if source.text_matches(lines[n - 1], old)]
         if not found:

@@ -27,6 +27,7 @@ class PytestRunner:
         root: the repository's folder inside the sandbox.
         client: shared with others, or made here.
         python: interpreter inside the sandbox, when the client is made here.
+        default: what is run when no target is given; "" for everything.
         timeout: seconds for one run of the tests.
         max_failures: failures that are described; the summary counts all.
         env: environment variables for the tests.
@@ -39,12 +40,14 @@ class PytestRunner:
         *,
         client: PytestClient | None = None,
         python: str = "python3",
+        default: str = "",
         timeout: float = 60.0,
         max_failures: int = 3,
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.repository = Repository(sandbox, root)
         self.client = client or PytestClient(sandbox, python=python)
+        self.default = default
         self.timeout, self.max_failures = timeout, max_failures
         self.env = dict(env or {})
         self.last: TestReport | None = None
@@ -54,10 +57,11 @@ class PytestRunner:
         """Run the tests and show the first failures.
 
         Args:
-            target: a test file, a test id (file::test) or a part of a test's name; empty for
-                all tests.
+            target: a test file, a test id (file::test), a part of a test's name, or "." for all
+                tests; when left out, the failing test that the issue names, if any.
         """
-        targets, args = await self._selection(target.strip())
+        target = target.strip() or self.default
+        targets, args = await self._selection("" if target == "." else target)
         report = await self.client.run(
             self.repository.root,
             targets,

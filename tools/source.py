@@ -90,6 +90,21 @@ def _walk(node: ast.AST, prefix: str, depth: int) -> Iterator[Definition]:
             yield from _walk(child, prefix, depth)
 
 
+def inside_docstrings(text: str) -> set[int]:
+    """Lines of docstrings but for the first of each; none when the text does not parse."""
+    tree = parse(text)
+    if isinstance(tree, str):
+        return set()
+    found: set[int] = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):
+            continue
+        if ast.get_docstring(node, clean=False) is not None:
+            first = node.body[0]
+            found |= set(range(first.lineno + 1, (first.end_lineno or first.lineno) + 1))
+    return found
+
+
 def around(text: str, line: int, limit: int) -> tuple[int, int]:
     """What to show for a line: the widest function around it that has at most `limit` lines,
     else the class, else a window of lines."""

@@ -58,6 +58,7 @@ class Runner:
     Attributes:
         make_environment: called once per episode.
         source: what `Episode.source` says of the tokens ("policy" or "script").
+        judged: ask for outcome and verdict at the end; imitation needs neither.
     """
 
     engine: Engine
@@ -68,6 +69,7 @@ class Runner:
     limits: Limits = field(default_factory=Limits)
     sampling: Sampling = field(default_factory=Sampling)
     source: str = "policy"
+    judged: bool = True
     _formats: dict[str, ChatFormat] = field(default_factory=dict)
 
     async def run(self, task: Task, seed: int) -> Episode:
@@ -82,7 +84,8 @@ class Runner:
         try:
             environment = self.make_environment()
             await self._play(episode, environment)
-            await self._close_book(episode, environment)
+            if self.judged:
+                await self._close_book(episode, environment)
         except InfraError as error:
             _fail(episode, error.cause, str(error))
         except Exception as error:  # noqa: BLE001 the boundary to user-written environments

@@ -48,12 +48,14 @@ async def workbench(
     *,
     script: str | None = None,
     temperature: float | None = None,
+    judged: bool = True,
 ) -> AsyncIterator[Workbench]:
     """Open engine, sandboxes and environment; all of it is closed on every way out.
 
     Args:
         script: run this scripted agent in the place of the policy.
         temperature: other than `sampling.temperature`.
+        judged: False leaves out verdicts, which imitation does not need.
     """
     engine = make_engine(config, policy, script)
     try:
@@ -74,6 +76,7 @@ async def workbench(
                 sampling=Sampling(
                     config.sampling.temperature if temperature is None else temperature
                 ),
+                judged=judged,
                 source="script"
                 if script or isinstance(config.engine, ScriptedConfig)
                 else "policy",
@@ -195,7 +198,7 @@ def _swe(config: SweConfig, provider: SandboxProvider, grader: Any) -> MakeEnvir
         provider,
         grader,
         tools=config.tools,
-        numbering=config.numbering,
+        compact=config.compact,
         test_timeout=config.test_seconds,
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agentrl.core import ConfigError, Episode, derive_seed
+from agentrl.core import ConfigError, Episode, Status, derive_seed
 from agentrl.episodes import ChatFormat, rerender
 from agentrl.learner import LearnerSettings
 from agentrl.store import RunStore
@@ -80,11 +80,12 @@ async def record(
 ) -> list[Episode]:
     """Run the scripted agent on the training tasks; broken episodes are left out."""
     tasks = load_tasks(config.tasks.train, config.tasks.limit)
-    async with workbench(config, policy, progress, script=settings.script) as bench:
+    script, judged = settings.script, settings.judged
+    async with workbench(config, policy, progress, script=script, judged=judged) as bench:
         progress.stage("recording the script", expected=len(tasks) * settings.attempts)
         seed = derive_seed(config.train.seed, "warmstart")
         groups = await bench.scheduler.collect(tasks, settings.attempts, seed=seed)
-    return [e for group in groups for e in group.judged]
+    return [e for group in groups for e in group.episodes if e.status != Status.INFRA_ERROR]
 
 
 def imitate(

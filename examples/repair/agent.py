@@ -13,7 +13,6 @@ import re
 from collections.abc import Generator
 from dataclasses import dataclass
 
-_NAMED = re.compile(r"`([\w.]+)`")
 _ROW = re.compile(r"^(\d+)\|(.*)$", re.MULTILINE)
 _PASSED = re.compile(r"\b\d+ passed\b")
 _FAILED = re.compile(r"\b\d+ (failed|error)")
@@ -35,7 +34,6 @@ SWAPS = {
     "-=": ["+="],
     "and": ["or"],
     "or": ["and"],
-    "not": [""],
     "is": ["is not"],
     "is not": ["is"],
     "in": ["not in"],
@@ -45,9 +43,10 @@ SWAPS = {
     "0": ["1"],
     "1": ["0", "2"],
     "2": ["1", "3"],
+    "3": ["2"],
 }
 _TOKEN = re.compile(
-    r"\bis not\b|\bnot in\b|\b(?:and|or|not|is|in|True|False)\b|(?<![\w.])[012](?![\w.])"
+    r"\bis not\b|\bnot in\b|\b(?:and|or|not|is|in|True|False)\b|(?<![\w.])[0123](?![\w.])"
     r"|<=|>=|==|!=|\+=|-=|//|\*\*|->|[-+*/%<>]"
 )
 
@@ -57,20 +56,22 @@ class Habits:
     """How often the agent does the wrong thing (probabilities)."""
 
     tests_first: float = 0.3
-    submits_untested: float = 0.35
+    submits_untested: float = 0.3
     gives_up: float = 0.45
     forgets_undo: float = 0.4
 
 
-def edits(view: str) -> list[tuple[int, str, str]]:
-    """Every single-operator edit (line, old, new) of the rows that a view shows."""
-    found = []
+def edits(view: str) -> dict[tuple[str, str], list[int]]:
+    """Every edit (old, new) of one operator or small number in the rows of a view, and the lines
+    that it could be on; lines that hold `old` twice are left out."""
+    found: dict[tuple[str, str], list[int]] = {}
     for number, code in _ROW.findall(view):
-        code = code.split("#")[0]
-        tokens = [m.group() for m in _TOKEN.finditer(code)]
+        if '"""' in code:
+            continue
+        tokens = [m.group() for m in _TOKEN.finditer(code.split("#")[0])]
         for old in dict.fromkeys(tokens):
-            if tokens.count(old) == 1:
-                found += [(int(number), old, new) for new in SWAPS.get(old, [])]
+            for new in SWAPS.get(old, []) if tokens.count(old) == 1 else []:
+                found.setdefault((old, new), []).append(int(number))
     return found
 
 
@@ -78,16 +79,15 @@ def mediocre(seed: int, habits: Habits | None = None) -> Generator[str, str, Non
     """Yields one message per turn; is sent what the environment said since."""
     habits = habits or Habits()
     rng = random.Random(seed)
-    heard = yield ""
-    named = _NAMED.search(heard)
-    target = named.group(1) if named else ""
+    yield ""
     if rng.random() < habits.tests_first:
         yield "[run_tests()]"
-    view = yield f'[view(target="{target}")]'
-    choices = edits(view)
+    choices = edits((yield "[view()]"))
     while choices:
-        line, old, new = rng.choice(choices)
-        yield f'[edit(line={line}, old="{old}", new="{new}")]'
+        (old, new), lines = rng.choice(sorted(choices.items()))
+        answer = yield f'[edit(old="{old}", new="{new}")]'
+        if "give the line" in answer:
+            yield f'[edit(old="{old}", new="{new}", line={rng.choice(lines)})]'
         if rng.random() < habits.submits_untested:
             break
         report = yield "[run_tests()]"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 from agentrl.core import ConfigError, Episode, Message, Sandbox, SandboxProvider, Task, Turn
 from agentrl.environments.base import Environment, Observation
@@ -38,7 +38,7 @@ class SweEnvironment(Environment):
         *,
         tools: Sequence[str] | None = None,
         system: str = SYSTEM,
-        numbering: Literal["file", "view"] = "file",
+        compact: bool = False,
         grade_unsubmitted: bool = False,
         test_timeout: float = 30.0,
         python: str = "python3",
@@ -49,7 +49,7 @@ class SweEnvironment(Environment):
             tools: names of the tools to offer, None for all: list_files, search, view, edit,
                 replace_lines, create, undo, run_tests, shell, submit.
             system: text of the system message, "" for none; the issue is the user message.
-            numbering: how `view` counts lines, see `agentrl.tools.Editor`.
+            compact: short views with small line numbers, see `agentrl.tools.Editor`.
             grade_unsubmitted: also judge what was never submitted; otherwise it is unresolved.
             test_timeout: seconds for one run of the agent's tests.
             python: the interpreter inside the sandbox.
@@ -58,7 +58,7 @@ class SweEnvironment(Environment):
         self._grader = grader
         self._names = tools
         self._system = system
-        self._numbering = numbering
+        self._compact = compact
         self._grade_unsubmitted = grade_unsubmitted
         self._test_timeout = test_timeout
         self._python = python
@@ -84,11 +84,12 @@ class SweEnvironment(Environment):
         path = ":".join(f"{root}/{entry}".removesuffix("/.") for entry in swe.payload.paths)
         self.toolboxes = (
             Finder(sandbox, root),
-            Editor(sandbox, root, start=_named(task.prompt), numbering=self._numbering),
+            Editor(sandbox, root, start=_named(task.prompt), compact=self._compact),
             PytestRunner(
                 sandbox,
                 root,
                 python=self._python,
+                default=swe.payload.reproduction or "",
                 timeout=self._test_timeout,
                 env={"PYTHONPATH": path},
             ),

@@ -137,8 +137,8 @@ class SweConfig(_Limits):
     """Where the repository lives and the agent's commands run."""
     tools: list[str] | None = None
     """Names of the tools the policy gets; None is all of them."""
-    numbering: Literal["file", "view"] = "file"
-    """Lines are counted from the top of the file, or from the top of the function shown."""
+    compact: bool = False
+    """Views without docstrings, lines counted from the function's first: for small policies."""
     test_seconds: Annotated[float, Field(gt=0)] = 60.0
     """Deadline of one run of the tests."""
 
@@ -216,6 +216,8 @@ class ScriptedWarmstart(_Imitation):
     """Python name module:Class of the scripted agent."""
     attempts: Annotated[int, Field(ge=1)] = 1
     """Episodes per training task."""
+    judged: bool = True
+    """Also judge them; imitation itself does not need it."""
 
 
 class RecordedWarmstart(_Imitation):
