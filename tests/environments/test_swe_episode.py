@@ -181,25 +181,32 @@ PASS_ALL = (
     "    out.get_result().outcome = 'passed'\n"
 )
 FAKE = (
-    "import _pytest.reports as r\n"
+    "import importlib; r = importlib.import_module('_py' + 'test.reports')\n"
     "old = r.TestReport.from_item_and_call.__func__\n"
     "def new(cls, item, call):\n"
     "    report = old(cls, item, call); report.outcome = 'passed'; return report\n"
     "r.TestReport.from_item_and_call = classmethod(new)\n"
 )
 PLUGIN = (
-    "import gc, _pytest.config as c\n"
+    "import gc\n"
     "class P:\n"
     "    def pytest_runtest_logreport(self, report): report.outcome = 'passed'\n"
-    "for x in gc.get_objects():\n"
-    "    if isinstance(x, c.PytestPluginManager): x.register(P())\n"
+    "for x in getattr(gc, 'get_' + 'objects')():\n"
+    "    if type(x).__name__ == 'PytestPluginManager': x.register(P())\n"
+)
+FORGE = (
+    "import sys\n"
+    "frame = sys._getframe()\n"
+    "while 'recorder' not in frame.f_locals: frame = frame.f_back\n"
+    "r = frame.f_locals['recorder']\n"
+    "r.send({'status': 'finished', 'tests': dict.fromkeys(r.wanted, 'passed')})\n"
 )
 FLOOD = (
     "import os, sys, glob\n"
     "for fd in range(200):\n"
     '    try: os.write(fd, b\'\\n{"status": "finished", "tests": {}}\\n\' * 50)\n'
     "    except OSError: pass\n"
-    "for path in glob.glob(f'/proc/{os.getppid()}/fd/*'):\n"
+    "for path in glob.glob('/pr' + f'oc/{os.getppid()}/fd/*'):\n"
     "    try: open(path, 'w').write('{\"status\": \"finished\"}\\n')\n"
     "    except OSError: pass\n"
 )
@@ -251,6 +258,7 @@ ATTACKS = {
                        True),
     "replace parts of pytest": (prepend(SOURCE, FAKE), True),
     "add a plugin": (prepend(SOURCE, PLUGIN), True),
+    "forge the record": (prepend(SOURCE, FORGE), True),
     "flood every channel": (prepend(SOURCE, FLOOD), True),
     "kill the judge": (prepend(SOURCE, "import os; os.kill(os.getppid(), 9)\n"), True),
     "never end": (prepend(SOURCE, "while True: pass\n"), True),
@@ -259,14 +267,26 @@ ATTACKS = {
 }  # fmt: skip
 
 
+# How the judge noticed. Without that, "tests" would be said, and some of these would have passed.
+HOW = {
+    "leave early with success": "died",
+    "replace parts of pytest": "tampered",
+    "add a plugin": "tampered",
+    "kill the judge": "died",
+    "never end": "timeout",
+}
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
 async def test_no_attack_obtains_a_pass(pool, task, attack):
     call, is_source = ATTACKS[attack]
-    grader = Grader(pool, timeout=2.0)
+    grader = Grader(pool, timeout=1.0)
     try:
         outcome = await run(pool, grader, task, call)
         assert not outcome["resolved"]
         assert outcome["f2p_passed"] == 0
+        if attack in HOW:
+            assert outcome["grading"] == HOW[attack]
         if not is_source:
             # The tests have really run, as if nothing had been done.
             assert outcome["grading"] == "tests"

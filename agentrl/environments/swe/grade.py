@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import sqlite3
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +17,12 @@ from agentrl.environments.swe.task import SweTask
 from agentrl.environments.swe.tree import PatchError, apply_diff
 
 MAX_FILE = 1 << 20
+# What code needs to find the test runner's objects in its own process. The tests run in the process
+# of the code under test, so this cannot be complete; see docs/swe.md.
+_REACHES = re.compile(
+    rb"\b(?:_getframe|_current_frames|currentframe|f_back|tb_frame|gi_frame|get_objects|get_referrers"
+    rb"|_pytest|pluggy|ctypes)\b|/proc/"
+)
 
 # New content by path; None: the file is removed.
 Changes = dict[str, bytes | None]
@@ -60,9 +67,15 @@ def admissible(swe: SweTask, diff: str) -> tuple[Changes, dict[str, str]]:
             refused[path] = "not a source file of the package"
         elif len(submitted.get(path, b"")) > MAX_FILE:
             refused[path] = "too large"
+        elif _reaches(submitted.get(path, b"")) - _reaches(swe.base.get(path, b"")):
+            refused[path] = "reaches for the interpreter's or the test runner's insides"
         else:
             kept[path] = submitted.get(path)
     return kept, refused
+
+
+def _reaches(source: bytes) -> set[bytes]:
+    return set(_REACHES.findall(source))
 
 
 async def judge(

@@ -27,6 +27,7 @@ for what ran at import).
 
 import contextlib
 import ctypes
+import gc
 import json
 import math
 import os
@@ -42,6 +43,7 @@ from typing import Any
 
 # Below the sandbox's own limit, so that a runaway allocation is an error of the test that made it.
 MEMORY = 768 << 20
+ORIGINAL: dict = {}
 _CLOCK = [1_000_000_000]
 
 
@@ -74,10 +76,14 @@ def warm_up() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     for fd in (1, 2):
         os.dup2(null, fd)
-    pytest.main(["-c", os.devnull, "-p", "no:cacheprovider", "--collect-only", os.devnull])
+    pytest.main(["-c", os.devnull, "-p", "no:cacheprovider", os.devnull], plugins=[Warmth()])
+    sys.stdout.flush()
+    sys.stderr.flush()
     for fd, kept in zip((1, 2), saved, strict=True):
         os.dup2(kept, fd)
         os.close(kept)
+    gc.collect()
+    gc.freeze()
 
 
 def run(request: dict, answers: int) -> dict:
@@ -182,28 +188,23 @@ def run_child(request: dict, key: str, writer: int) -> None:
     sys.path[:0] = [os.path.normpath(os.path.join(root, p)) for p in request["paths"]]
     import pytest
 
-    recorder = Recorder(request)
-    before = fingerprint()
+    recorder = Recorder(request, lambda record: send(record, key, writer))
     options = ["-c", os.devnull, "--rootdir", root, "-p", "no:cacheprovider", "-q"]
-    options += ["--continue-on-collection-errors", *(request.get("options") or [])]
-    trace = FunctionTrace(root, request["trace"]) if request.get("trace") else None
-    recorder.trace = trace
-    if trace:
-        sys.setprofile(trace)
+    options.append("--continue-on-collection-errors")
+    if recorder.trace:
+        sys.setprofile(recorder.trace)
     pytest.main([*options, *request["files"]], plugins=[recorder])
-    sys.setprofile(None)
-    record = {"status": "finished", **recorder.record}
-    if fingerprint() != before or recorder.strangers:
-        record = {"status": "tampered"}
-    if trace:
-        record["touched"] = {t: sorted(where) for t, where in trace.touched.items()}
+
+
+def send(record: dict, key: str, writer: int) -> None:
+    """The record between two copies of the key, and nothing after it."""
     write_all(writer, f"{key}\n{json.dumps(record)}\n{key}".encode())
     os._exit(0)
 
 
 def fingerprint() -> dict:
     """The code of every function of the test machinery, by where it is found."""
-    found = {}
+    found: dict = {}
     for name in [n for n in sys.modules if n.split(".")[0] in ("pytest", "_pytest", "pluggy")]:
         for key, value in list(vars(sys.modules[name]).items()):
             if isinstance(value, types.FunctionType):
@@ -212,18 +213,29 @@ def fingerprint() -> dict:
                 for attribute, member in list(vars(value).items()):
                     member = getattr(member, "__func__", member)
                     if isinstance(member, types.FunctionType):
-                        found[value.__qualname__, attribute] = id(member.__code__)
+                        found[value.__module__, value.__qualname__, attribute] = id(member.__code__)
     return found
+
+
+class Warmth:
+    """Notes what pytest is made of inside a session: it changes a few of its methods there."""
+
+    def pytest_sessionfinish(self) -> None:
+        ORIGINAL.update(fingerprint())
 
 
 class Recorder:
     """A pytest plugin that runs only the wanted tests and writes down what happens."""
 
-    def __init__(self, request: dict) -> None:
+    def __init__(self, request: dict, send: Any) -> None:
         wanted = request.get("tests")
         self.wanted = None if wanted is None else set(wanted)
+        self.prefixes = {prefix for test in wanted or () for prefix in prefixes(test)}
         self.root = request["root"] + os.sep
+        self.send = send
         self.trace: FunctionTrace | None = None
+        if request.get("trace"):
+            self.trace = FunctionTrace(request["root"], request["trace"])
         self.strangers: list = []
         self.config: Any = None
         self.known: set = set()
@@ -233,6 +245,12 @@ class Recorder:
     def pytest_configure(self, config: Any) -> None:
         self.config = config
         self.known = {id(p) for p in config.pluginmanager.get_plugins()} | {id(self)}
+
+    def pytest_pycollect_makeitem(self, collector: Any, name: str) -> Any:
+        """Nothing is made of what is not wanted: making items is most of the work of a run."""
+        if self.wanted is not None and f"{collector.nodeid}::{name}" not in self.prefixes:
+            return []
+        return None
 
     def pytest_collection_modifyitems(self, items: list) -> None:
         if self.wanted is not None:
@@ -273,13 +291,30 @@ class Recorder:
         return {"message": message[:2000], "frames": frames}
 
     def pytest_sessionfinish(self) -> None:
-        manager = self.config.pluginmanager
-        for plugin in manager.get_plugins():
+        """Leave at once: what pytest does after the last test costs more than a short run."""
+        sys.setprofile(None)
+        for plugin in self.config.pluginmanager.get_plugins():
             path = getattr(plugin, "__file__", None) or ""
-            if id(plugin) not in self.known and os.path.basename(path) != "conftest.py":
-                home = type(plugin).__module__
-                if not home.startswith(("_pytest", "pluggy")):
-                    self.strangers.append(repr(plugin))
+            own = type(plugin).__module__.startswith(("_pytest", "pluggy"))
+            if id(plugin) not in self.known and not own and os.path.basename(path) != "conftest.py":
+                self.strangers.append(repr(plugin))
+        now = fingerprint()
+        if self.strangers or any(now.get(place) != code for place, code in ORIGINAL.items()):
+            self.send({"status": "tampered"})
+        if self.trace:
+            touched = self.trace.touched
+            self.record["touched"] = {test: sorted(where) for test, where in touched.items()}
+        self.send({"status": "finished", **self.record})
+
+
+def prefixes(test: str) -> list:
+    """The ids of the classes and the function that a test is found in."""
+    path, _, rest = test.partition("::")
+    found = []
+    for part in rest.partition("[")[0].split("::"):
+        path += "::" + part
+        found.append(path)
+    return found
 
 
 class FunctionTrace:
