@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from agentrl.core import Episode, Group, Origin, Score, SegmentBuilder, Status, Task
+from agentrl.core import Episode, Group, Origin, Score, SegmentBuilder, Status, Task, Turn
 from agentrl.learner import Learner, LearnerSettings
 
 VOCAB = 2560
@@ -80,7 +80,7 @@ class Case:
             build.append(rng.integers(0, VOCAB, observed).tolist(), Origin.OBSERVATION, t)
         episode = Episode(Task(id=name, prompt=""), id=name, status=Status.COMPLETED)
         episode.segments = [build.build()]
-        episode.turns = [None] * (t + 1)  # type: ignore[list-item]  # only their number is read
+        episode.turns = [Turn(np.zeros(0), np.zeros(0), "") for _ in range(t + 1)]
         episode.scores["reward"] = Score(float(rng.random()))
         return episode
 

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 Tensor = torch.Tensor
-CHUNK = 1024
-"""Trained tokens per matrix product of the head."""
+CHUNK = {"cpu": 1 << 19, "cuda": 1 << 26}
+"""Logits per matrix product of the head: on a CPU, what its cache holds through all passes."""
 
 
 def token_logprobs(
@@ -52,7 +52,7 @@ def tempered_logprobs(
 ) -> Tensor:
     """[N], log of softmax(power * logits) at the target: pi ** power, renormalised exactly."""
     parts = []
-    for cut in _cuts(len(target)):
+    for cut in _cuts(hidden, head):
         logps = _log_softmax(head(hidden[cut]), power[cut])
         parts.append(logps.gather(1, target[cut, None])[:, 0])
     return torch.cat(parts)
@@ -82,7 +82,7 @@ def full_divergence(
         return (theirs.exp() * (theirs - mine)).sum(-1)
 
     parts = []
-    for cut in _cuts(len(hidden)):
+    for cut in _cuts(hidden, head):
         scale = None if power is None else power[cut]
         parts.append(checkpoint(part, hidden[cut], other_hidden[cut], scale, use_reentrant=False))
     return torch.cat(parts)
@@ -99,7 +99,7 @@ class _LinearLogProbs(torch.autograd.Function):
         logp = h.new_empty(len(target))
         entropy = h.new_empty(len(target))
         kept = []
-        for cut in _cuts(len(target)):
+        for cut in _cuts(hidden, weight):
             p, logp[cut], entropy[cut] = _chunk(h[cut], w, b, target[cut])
             if keep:
                 kept.append(p)
@@ -116,7 +116,7 @@ class _LinearLogProbs(torch.autograd.Function):
         d_w = torch.zeros_like(w) if needs_w else None
         d_b = torch.zeros_like(b) if needs_b else None
         with_entropy = bool(g_entropy.any())
-        for i, cut in enumerate(_cuts(len(target))):
+        for i, cut in enumerate(_cuts(hidden, weight)):
             p = kept[i] if kept else _chunk(h[cut], w, b, target[cut])[0]
             g = g_logp[cut, None]
             if with_entropy:
@@ -139,15 +139,19 @@ def _chunk(h: Tensor, w: Tensor, b: Tensor, target: Tensor) -> tuple[Tensor, Ten
     z = h @ w.T
     if b.dim():
         z += b
-    total = torch.logsumexp(z, dim=-1)
-    at_target = z.gather(1, target[:, None])[:, 0]
-    p = torch.exp(z - total[:, None])
-    entropy = total - torch.linalg.vecdot(p, z)
-    return p, at_target - total, entropy
+    z -= z.amax(-1, keepdim=True)
+    p = z.exp()
+    total = p.sum(-1)
+    entropy = total.log() - torch.linalg.vecdot(p, z) / total
+    p /= total[:, None]
+    return p, z.gather(1, target[:, None])[:, 0] - total.log(), entropy
 
 
-def _cuts(size: int) -> list[slice]:
-    return [slice(start, start + CHUNK) for start in range(0, size, CHUNK)]
+def _cuts(hidden: Tensor, head: torch.nn.Module | Tensor) -> list[slice]:
+    weight = head if isinstance(head, Tensor) else getattr(head, "weight", hidden)
+    budget = CHUNK.get(hidden.device.type, CHUNK["cuda"])
+    rows = max(budget // max(weight.shape[0], 1), 1)
+    return [slice(start, start + rows) for start in range(0, len(hidden), rows)]
 
 
 def _log_softmax(logits: Tensor, power: Tensor | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from learner_kit import VOCAB, close, episode, gradient_of, group, learner, tiny
 
 from agentrl.core import Group
 from agentrl.learner import LearnerSettings
-from agentrl.learner.head import naive_token_logprobs, token_logprobs
+from agentrl.learner.head import CHUNK, naive_token_logprobs, token_logprobs
 from agentrl.learner.pack import pack, schedule
 from agentrl.learner.rows import Row, make_rows
 from agentrl.learner.trunk import Trunk
@@ -130,7 +130,7 @@ def test_forest_attention_equals_its_slow_twin(seed: int, count: int, min_shared
 @pytest.mark.parametrize("budget", [1, 1 << 30])
 @pytest.mark.parametrize("bias", [False, True])
 def test_head_equals_its_naive_twin(budget: int, bias: bool, monkeypatch: Any) -> None:
-    monkeypatch.setattr("agentrl.learner.head.CHUNK", 5)
+    monkeypatch.setitem(CHUNK, "cpu", 5 * VOCAB)
     torch.manual_seed(0)
     head = torch.nn.Linear(16, VOCAB, bias=bias).double()
     hidden = torch.randn(17, 16, dtype=torch.float64, requires_grad=True)

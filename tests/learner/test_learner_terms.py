@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from agentrl.core import ConfigError, Episode, Group
 from agentrl.learner import LearnerSettings
-from agentrl.learner.head import full_divergence, tempered_logprobs
+from agentrl.learner.head import CHUNK, full_divergence, tempered_logprobs
 from agentrl.learner.hindsight import Memory, change
 from agentrl.learner.influence import influence
 from agentrl.learner.link import link_credit, link_loss
@@ -53,7 +53,7 @@ def kl(**term: Any) -> dict[str, Any]:
 def test_full_divergence_equals_the_whole_softmax(
     direction: str, powered: bool, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("agentrl.learner.head.CHUNK", 4)
+    monkeypatch.setitem(CHUNK, "cpu", 4 * VOCAB)
     torch.manual_seed(0)
     mine, other = (torch.nn.Linear(8, VOCAB, bias=False).double() for _ in range(2))
     h = torch.randn(10, 8, dtype=torch.float64, requires_grad=True)
