@@ -110,12 +110,10 @@ def _how_to_resume(options: argparse.Namespace) -> str:
         return "; nothing was saved yet"
     with RunStore.open(directory, read_only=True) as store:
         step = store.checkpoints.latest()
+    again = f"agentrl train {directory} --resume"
     if step is None:
-        return f"; {directory} holds its episodes but no checkpoint yet: start again in a new one"
-    return (
-        f"; everything up to step {step} is saved in {directory}"
-        f"\n  -> go on with: agentrl train {directory} --resume"
-    )
+        return f"; no step of {directory} was finished\n  -> start over with: {again}"
+    return f"; everything up to step {step} is saved in {directory}\n  -> go on with: {again}"
 
 
 def _warmstart(options: argparse.Namespace) -> int:

@@ -212,17 +212,32 @@ reward: {kind: tests_pass}
 """
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("checkpoint", [True, False])
+def deaf_to_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize(
+    ("sent", "checkpoint", "background"),
+    [
+        (signal.SIGINT, True, False),
+        (signal.SIGINT, False, False),
+        (signal.SIGTERM, True, False),
+        (signal.SIGTERM, True, True),
+    ],
+)
 def test_interrupted_says_what_was_saved_and_how_to_go_on(
-    tmp_path: Path, sent: signal.Signals, checkpoint: bool
+    tmp_path: Path, sent: signal.Signals, checkpoint: bool, background: bool
 ) -> None:
     (tmp_path / "run.yaml").write_text(RUN_FILE)
     program = LOOP.format(
         checkpoint=checkpoint, file=str(tmp_path / "run.yaml"), run=tmp_path / "r"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=deaf_to_ctrl_c if background else None,
     )
     try:
         assert process.stdout is not None
@@ -238,7 +253,8 @@ def test_interrupted_says_what_was_saved_and_how_to_go_on(
         assert f"everything up to step 7 is saved in {tmp_path / 'r'}" in err
         assert f"agentrl train {tmp_path / 'r'} --resume" in err
     else:
-        assert "no checkpoint yet" in err
+        assert f"no step of {tmp_path / 'r'} was finished" in err
+        assert "start over with: agentrl train" in err
 
 
 def test_the_docs_show_commands_that_exist() -> None:
