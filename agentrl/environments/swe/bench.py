@@ -60,14 +60,22 @@ class TestRun:
 class Bench:
     """Runs a repository's tests in one sandbox, each run in a forked process of its own."""
 
-    def __init__(self, sandbox: Sandbox, paths: list[str], python: str = "python3") -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        paths: list[str],
+        python: str = "python3",
+        *,
+        folder: str = "repo",
+    ) -> None:
         """
         Args:
             paths: sys.path entries relative to the repository.
+            folder: where the repository goes, in the sandbox's working directory.
             python: the interpreter inside; it needs pytest.
         """
         self.sandbox = sandbox
-        self.root = f"{sandbox.workdir.rstrip('/')}/repo"
+        self.root = f"{sandbox.workdir.rstrip('/')}/{folder}"
         self._paths = paths
         self._python = python
         self._process: Process | None = None

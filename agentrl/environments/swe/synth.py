@@ -17,19 +17,16 @@ from agentrl.core import ConfigError, SandboxProvider, Task, derive_seed
 from agentrl.core.taskfile import write_tasks
 from agentrl.environments.swe.bench import Bench
 from agentrl.environments.swe.functions import Function, functions_of
-from agentrl.environments.swe.grade import admissible, judge
-from agentrl.environments.swe.issue import failing_statement, issue_text
+from agentrl.environments.swe.make import holds, make_task
 from agentrl.environments.swe.mutations import OPERATORS, Mutation, mutations_of
 from agentrl.environments.swe.package import Package, PackageError, load_package
-from agentrl.environments.swe.task import Payload, Reference, SweTask
-from agentrl.environments.swe.tree import diff_trees, digest, pack, write_folder
+from agentrl.environments.swe.tree import digest, pack, write_folder
 from agentrl.environments.swe.verify import (
     Baseline,
     Verified,
     Verifier,
     Visible,
     measure,
-    task_id,
 )
 
 TRAIN, HELD_OUT = "train", "held_out"
@@ -53,6 +50,7 @@ class SynthSettings:
         suite_timeout: seconds for one run of the whole suite.
         parallel: sandboxes at work at once.
         check: grade the gold patch and the empty patch of every task.
+        python: the interpreter inside the sandbox; it needs pytest.
     """
 
     count: int = 100
@@ -69,6 +67,7 @@ class SynthSettings:
     suite_timeout: float = 600.0
     parallel: int = 2
     check: bool = True
+    python: str = "python3"
 
     def __post_init__(self) -> None:
         """Raises ConfigError for an unknown operator or a number out of range."""
@@ -148,21 +147,25 @@ async def synthesise(
 
     Args:
         packages: folders, or names on PyPI (`name` or `name==version`).
+        provider: must allow `settings.parallel` sandboxes at a time.
 
     Raises:
+        ConfigError: two packages have one name.
         PackageError: a package cannot be had, has no tests, or its tests do not run here.
         SandboxError: no sandbox.
     """
     settings = settings or SynthSettings()
     started = time.monotonic()
     report = SynthReport()
-    loaded = []
+    loaded: list[Package] = []
     for spec in packages:
         package = await asyncio.to_thread(load_package, spec)
         text = f"{package.name} {package.version}: {len(package.sources)} source files"
         progress(SynthEvent("package", f"{text}, {len(package.tests)} test files"))
+        if any(other.name == package.name for other in loaded):
+            raise ConfigError(f"{package.name} is given twice", where="packages")
         loaded.append(package)
-    async with _workers(loaded, provider, settings.parallel) as workers:
+    async with _workers(loaded, provider, settings) as workers:
         baselines = await _baselines(loaded, workers, settings, progress)
         for package in loaded:
             functions = _mutable(package, baselines[package.name], settings)
@@ -183,22 +186,24 @@ _Workers = list[dict[str, Bench]]
 
 @asynccontextmanager
 async def _workers(
-    packages: list[Package], provider: SandboxProvider, parallel: int
+    packages: list[Package], provider: SandboxProvider, settings: SynthSettings
 ) -> AsyncIterator[_Workers]:
-    """For each worker a bench per package, the packages copied in."""
+    """A sandbox for each worker, and in it a bench for each package."""
     sandboxes = []
     try:
-        workers: _Workers = [{} for _ in range(parallel)]
+        workers: _Workers = []
         with tempfile.TemporaryDirectory(prefix="agentrl-synth-") as scratch:
             for package in packages:
-                folder = Path(scratch, digest(package.tree))
-                write_folder(package.tree, folder)
-                for worker in workers:
-                    sandbox = await provider.acquire()
-                    sandboxes.append(sandbox)
-                    bench = Bench(sandbox, package.paths)
-                    await asyncio.gather(bench.start(), bench.load(folder))
-                    worker[package.name] = bench
+                write_folder(package.tree, Path(scratch, package.name))
+            for _ in range(settings.parallel):
+                sandbox = await provider.acquire()
+                sandboxes.append(sandbox)
+                benches = {}
+                for package in packages:
+                    bench = Bench(sandbox, package.paths, settings.python, folder=package.name)
+                    await asyncio.gather(bench.start(), bench.load(Path(scratch, package.name)))
+                    benches[package.name] = bench
+                workers.append(benches)
         yield workers
     finally:
         for sandbox in sandboxes:
@@ -335,7 +340,7 @@ class _Run:
             return verified
         task = make_task(package, verified, candidate.split)
         task.metadata["folder"] = str(self._out.parent)
-        if settings.check and not await _holds(bench, task, settings.suite_timeout):
+        if settings.check and not await holds(bench, task, settings.suite_timeout):
             return "unresolved"
         return task
 
@@ -362,74 +367,6 @@ class _Run:
             made, wanted = sum(map(len, self._tasks.values())), sum(self._wanted.values())
             text = result if isinstance(result, str) else result.id
             self._progress(SynthEvent("tried", text, made, wanted, self._report.tried))
-
-
-async def _holds(bench: Bench, task: Task, timeout: float) -> bool:
-    """The gold patch resolves the task, and no patch does not."""
-    swe = SweTask(task)
-    changes, refused = admissible(swe, swe.reference.gold_patch)
-    gold = await judge(bench, swe, changes, refused, timeout=timeout)
-    empty = await judge(bench, swe, {}, {}, timeout=timeout)
-    return gold.resolved and not refused and not empty.resolved and empty.f2p_passed == 0
-
-
-def make_task(package: Package, verified: Verified, split: str) -> Task:
-    """Write a verified bug down."""
-    mutation, function = verified.mutation, verified.mutation.function
-    buggy = {**package.tree, function.path: verified.source}
-    repo = digest(package.tree)
-    payload = Payload(
-        archive=f"repos/{repo}.tar.gz",
-        repo=repo,
-        bug=diff_trees(package.tree, buggy),
-        roots=package.roots,
-        paths=package.paths,
-        tests=package.tests,
-        hidden=verified.hidden,
-        reproduction=verified.reproduction,
-    )
-    reference = Reference(
-        gold_patch=diff_trees(buggy, package.tree),
-        fail_to_pass=verified.fail_to_pass,
-        pass_to_pass=verified.pass_to_pass,
-        location={
-            "path": function.path,
-            "function": function.name,
-            "line": mutation.line,
-            "operator": mutation.operator,
-            "old": mutation.old,
-            "new": mutation.new,
-        },
-    )
-    return Task(
-        task_id(package, verified),
-        _prompt(package, verified),
-        environment="swe",
-        payload=payload.model_dump(),
-        reference=reference.model_dump(),
-        metadata={
-            "package": package.name,
-            "version": package.version,
-            "function": function.id,
-            "operator": mutation.operator,
-            "split": split,
-            "failing_tests": len(verified.fail_to_pass),
-            "function_lines": function.code_lines,
-        },
-    )
-
-
-def _prompt(package: Package, verified: Verified) -> str:
-    frames = [f for f in verified.failure.frames if f[0] in package.tests]
-    path, line = frames[-1] if frames else (verified.failing_test.partition("::")[0], 0)
-    statement = failing_statement(package.tree[path], line) if line else verified.failing_test
-    return issue_text(
-        verified.mutation.function,
-        package.paths,
-        statement=statement,
-        message=verified.failure.message,
-        reproduction=verified.reproduction,
-    )
 
 
 def held_out_file(out: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
@@ -195,9 +194,3 @@ class Verifier:
             return True
         run = await self._run(left + shown, copy)
         return isinstance(run, TestRun) and run.failed == set(shown)
-
-
-def task_id(package: Package, verified: Verified) -> str:
-    """Depends on the package's name and the mutated file, so that equal bugs have equal ids."""
-    content = f"{verified.mutation.function.path}\0".encode() + verified.source
-    return f"{package.name}-{hashlib.sha256(content).hexdigest()[:10]}"
