@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 COMPACT_SPECIALS = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>")
 # Words with their leading space or sign, numbers, signs with the line ends behind them, spaces.
-_WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
 def train_tokenizer(
@@ -29,6 +29,7 @@ def train_tokenizer(
     specials: tuple[str, ...] = COMPACT_SPECIALS,
     *,
     whole_numbers: int = 0,
+    words: str = WORDS,
     eos: str = "<|end|>",
 ) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer; the same texts give the same tokenizer.
@@ -38,6 +39,8 @@ def train_tokenizer(
         specials: control tokens; they get the first ids.
         whole_numbers: every number from 0 below this is one token (at most 1000); longer digit
             strings are cut into threes from the left. 0: each digit is a token.
+        words: regular expression that cuts text into the pieces that merges stay inside;
+            `%s` stands for numbers.
         eos: the special that ends a turn.
 
     Raises:
@@ -50,7 +53,7 @@ def train_tokenizer(
     learned = vocab_size - len(numbers)
     _check_vocabulary(vocab_size, specials, len(numbers), eos)
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = _pre_tokenizer(1)
+    tokenizer.pre_tokenizer = _pre_tokenizer(words, 1)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=learned,
@@ -60,7 +63,7 @@ def train_tokenizer(
     )
     tokenizer.train_from_iterator(texts, trainer)
     if numbers:
-        tokenizer = _with_numbers(tokenizer, numbers, digits=len(str(whole_numbers - 1)))
+        tokenizer = _with_numbers(tokenizer, numbers, words, len(str(whole_numbers - 1)))
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=eos,
@@ -88,19 +91,21 @@ def _check_vocabulary(size: int, specials: tuple[str, ...], numbers: int, eos: s
         )
 
 
-def _pre_tokenizer(digits: int) -> PreTokenizer:
+def _pre_tokenizer(words: str, digits: int) -> PreTokenizer:
     from tokenizers import Regex, pre_tokenizers
 
     number = r"\p{N}" if digits == 1 else rf"\p{{N}}{{1,{digits}}}"
     return pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_WORDS % number), "isolated"),
+            pre_tokenizers.Split(Regex(words % number), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
 
 
-def _with_numbers(tokenizer: Tokenizer, numbers: list[str], *, digits: int) -> Tokenizer:
+def _with_numbers(
+    tokenizer: Tokenizer, numbers: list[str], words: str, digits: int
+) -> Tokenizer:
     """Add the numbers as whole words of the vocabulary.
 
     No merge leads to them (digits were kept apart in training); `ignore_merges` takes a word
@@ -114,7 +119,7 @@ def _with_numbers(tokenizer: Tokenizer, numbers: list[str], *, digits: int) -> T
         vocab[number] = len(vocab)
     spec["model"]["ignore_merges"] = True
     out = Tokenizer.from_str(json.dumps(spec))
-    out.pre_tokenizer = _pre_tokenizer(digits)
+    out.pre_tokenizer = _pre_tokenizer(words, digits)
     return out
 
 

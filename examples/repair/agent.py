@@ -55,10 +55,10 @@ _TOKEN = re.compile(
 class Habits:
     """How often the agent does the wrong thing (probabilities)."""
 
-    tests_first: float = 0.3
-    submits_untested: float = 0.3
-    gives_up: float = 0.45
-    forgets_undo: float = 0.4
+    tests_first: float = 0.2
+    submits_untested: float = 0.15
+    gives_up: float = 0.3
+    forgets_undo: float = 0.5
 
 
 def edits(view: str) -> dict[tuple[str, str], list[int]]:
