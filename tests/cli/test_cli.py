@@ -192,8 +192,8 @@ def train(config, *, resume, progress):
         if {checkpoint}:
             store.save_checkpoint(7, {{}}, {{}})
         async def forever():
-            print("ready", flush=True)
             try:
+                print("ready", flush=True)
                 await asyncio.sleep(60)
             finally:
                 print("cleaned up", flush=True)
