@@ -137,3 +137,15 @@ def test_bad_settings_are_refused(settings, says):
     with pytest.raises(ConfigError) as error:
         SynthSettings(**settings)
     assert says in str(error.value)
+
+
+async def test_several_packages_share_the_sandboxes_that_there_are(pool: DockerPool, tmp_path):
+    write_pocket(tmp_path / "first")
+    other = write_pocket(tmp_path / "second")
+    (other / "PKG-INFO").write_text("Name: purse\nVersion: 2.0\n")
+    settings = SynthSettings(count=4, operators=("arithmetic",), parallel=3, repeats=2)
+    sources = [str(tmp_path / "first"), str(other)]
+    report = await synthesise(sources, tmp_path / "tasks.jsonl", pool, settings)
+    assert {task.metadata["package"] for task in report.tasks["train"]} == {"pocket", "purse"}
+    with pytest.raises(ConfigError, match="pocket is given twice"):
+        await synthesise(sources[:1] * 2, tmp_path / "tasks.jsonl", pool, settings)

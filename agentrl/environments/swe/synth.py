@@ -23,7 +23,6 @@ from agentrl.environments.swe.package import Package, PackageError, load_package
 from agentrl.environments.swe.tree import digest, pack, write_folder
 from agentrl.environments.swe.verify import (
     Baseline,
-    Verified,
     Verifier,
     Visible,
     measure,
