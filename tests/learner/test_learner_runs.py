@@ -228,6 +228,13 @@ def test_schedules() -> None:
 # Ranks.
 
 
+def lonely_groups() -> list[Group]:
+    """One row has a gradient: a rank goes without."""
+    g = group(rng(), [1.0, 0.0])
+    g.episodes[1].segments = []
+    return [g]
+
+
 def _rank(rank: int, size: int, port: int, out: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
@@ -239,6 +246,10 @@ def _rank(rank: int, size: int, port: int, out: str) -> None:
         probe = Gradient(subject)
         metrics = subject.step(some_groups())
         found[algorithm] = probe.vector(), metrics
+    few = learner()
+    probe = Gradient(few)
+    few.step(lonely_groups())
+    found["lonely"] = probe.vector()
     with torch.no_grad():
         if rank == 1:
             subject.policy.model.base_model.norm.weight.fill_(float("nan"))
@@ -252,6 +263,7 @@ def _rank(rank: int, size: int, port: int, out: str) -> None:
 
 EXTRA: dict[str, dict[str, Any]] = {
     "grpo": {},
+    "reinforce++": {"token_budget": 25},
     "real": {"ratio": {"old": "behaviour"}},
     "ppo": {"critic": {"kind": "model"}},
 }
@@ -266,10 +278,15 @@ def _free_port() -> int:
 
 
 def test_two_ranks_make_the_gradient_of_one(tmp_path: Path) -> None:
-    """Also: what one rank finds wrong stops both, and neither waits for ever."""
+    """Also: unequal micro-batch counts do not hang, whitening is over all ranks, and what one
+    rank finds wrong stops both."""
     out = str(tmp_path / "rank")
     mp.spawn(_rank, args=(2, _free_port(), out), nprocs=2, join=True)
     ranks = [torch.load(f"{out}.{rank}", weights_only=False) for rank in range(2)]
+    few = learner()
+    probe = Gradient(few)
+    few.step(lonely_groups())
+    assert all(close(found["lonely"], probe.vector()) for found in ranks)
     for algorithm, extra in EXTRA.items():
         subject = learner(algorithm=algorithm, max_grad_norm=0, **extra)
         probe = Gradient(subject)
