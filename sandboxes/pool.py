@@ -49,6 +49,11 @@ class Pool:
         self._refill: asyncio.Task[None] | None = None
         self._closed = False
 
+    @property
+    def in_use(self) -> int:
+        """Sandboxes that somebody has at this moment."""
+        return len(self._out)
+
     async def __aenter__(self) -> Pool:
         return self
 

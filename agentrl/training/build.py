@@ -47,14 +47,12 @@ async def workbench(
     progress: Progress,
     *,
     script: str | None = None,
-    temperature: float | None = None,
     judged: bool = True,
 ) -> AsyncIterator[Workbench]:
     """Open engine, sandboxes and environment; all of it is closed on every way out.
 
     Args:
         script: run this scripted agent in the place of the policy.
-        temperature: other than `sampling.temperature`.
         judged: False leaves out verdicts, which imitation does not need.
     """
     engine = make_engine(config, policy, script)
@@ -73,9 +71,7 @@ async def workbench(
                     tokens_per_turn=config.sampling.max_tokens,
                     seconds=limits.deadline,
                 ),
-                sampling=Sampling(
-                    config.sampling.temperature if temperature is None else temperature
-                ),
+                sampling=Sampling(config.sampling.temperature),
                 judged=judged,
                 source="script"
                 if script or isinstance(config.engine, ScriptedConfig)

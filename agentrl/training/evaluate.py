@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from agentrl.core import ConfigError, Episode, Group, Task
+from agentrl.core import ConfigError, Episode, Group, Sampling, Task
 from agentrl.episodes import Scheduler
 from agentrl.store import RunStore
 from agentrl.training.build import load_tasks, make_policy, workbench
@@ -67,8 +67,7 @@ def evaluate(
             restore_weights(store, policy)
 
     async def run() -> EvalResult:
-        temperature = config.eval.temperature
-        async with workbench(config, policy, progress, temperature=temperature) as bench:
+        async with workbench(config, policy, progress) as bench:
             return await measure(bench.scheduler, chosen, config, progress, samples)
 
     return asyncio.run(run())
@@ -83,6 +82,9 @@ async def measure(
 ) -> EvalResult:
     """The same seeds at every measurement, so that before and after face the same draws."""
     samples = samples or config.eval.samples
+    if config.eval.temperature is not None:
+        sampling = Sampling(config.eval.temperature)
+        scheduler = replace(scheduler, runner=replace(scheduler.runner, sampling=sampling))
     progress.stage("evaluating", expected=len(tasks) * samples)
     return summarise(await scheduler.collect(tasks, samples, seed=config.eval.seed))
 

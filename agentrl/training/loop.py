@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from agentrl.core import Episode, Group, derive_seed
+from agentrl.core import ConfigError, Episode, Group, derive_seed
 from agentrl.rewards import gra_metrics
 from agentrl.store import RunStore
 from agentrl.training.build import Workbench, load_tasks, make_policy, workbench
 from agentrl.training.config import RunConfig
-from agentrl.training.evaluate import EvalResult, eval_tasks, measure
+from agentrl.training.evaluate import EvalResult, eval_tasks, measure, summarise
 from agentrl.training.progress import Progress, solved
 from agentrl.training.sampler import TaskSampler
 from agentrl.training.state import restore_state, save_state
@@ -22,6 +22,8 @@ from agentrl.training.statistics import Interval
 if TYPE_CHECKING:
     from agentrl.engines import TransformersEngine
     from agentrl.learner import Learner
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -73,32 +75,34 @@ class Trainer:
         self._held_out = eval_tasks(config) if config.tasks.eval else []
         self._policy = make_policy(config)
         self._learner: Learner = Learner(self._policy, config.learner)
+        self._done = 0
         self._saved = -1
 
     async def run(self, store: RunStore, fresh: bool) -> RunResult:
         """From the newest checkpoint (or the beginning) to the last step."""
         last = self._config.train.steps
-        done = 0 if fresh else restore_state(store, self._policy, self._learner)
         if not fresh:
-            await asyncio.to_thread(store.rewind, done)
-        self._saved = done
-        self._progress.begin(store.directory.name, steps=last, step=done)
+            self._done = self._saved = restore_state(store, self._policy, self._learner)
+        # What a killed run did beyond its checkpoint is done again, so it is forgotten here.
+        await asyncio.to_thread(store.rewind, -1 if fresh else self._done, spare="imitation/")
+        self._progress.begin(store.directory.name, steps=last, step=self._done)
         async with workbench(self._config, self._policy, self._progress) as bench:
             self._hand_over(bench)
-            before = await self._evaluate(bench, store, done) if not done else None
             try:
-                while done < last:
-                    await self._step(bench, store, done + 1)
-                    done += 1
-                    if self._due(self._config.train.checkpoint_every, done):
-                        self._save(store, done)
-                    if done < last and self._due(self._config.train.eval_every, done):
-                        await self._evaluate(bench, store, done)
-            finally:
-                self._save(store, done)
-            after = await self._evaluate(bench, store, done)
+                before = await self._evaluate(bench, store, 0)
+                while self._done < last:
+                    # Before the step, so that a run that was stopped in it measures it again.
+                    if self._done and self._due(self._config.train.eval_every):
+                        await self._evaluate(bench, store, self._done)
+                    await self._step(bench, store, self._done + 1)
+                    if self._done == last or self._due(self._config.train.checkpoint_every):
+                        self._save(store)
+                after = await self._evaluate(bench, store, last)
+            except asyncio.CancelledError:
+                self._save(store)
+                raise
         self._progress.end()
-        return RunResult(str(store.directory), done, before, after)
+        return RunResult(str(store.directory), last, before, after)
 
     async def _step(self, bench: Workbench, store: RunStore, step: int) -> None:
         """The line of the design, once: tasks -> judged groups -> gradient -> new weights."""
@@ -111,15 +115,23 @@ class Trainer:
         sampled = time.perf_counter()
 
         self._progress.stage(f"step {step}: learning")
-        learned = await _uninterrupted(asyncio.to_thread(self._learner.step, groups))
+        metrics = await _to_its_end(self._learn, store, step, groups, started, sampled)
         self._hand_over(bench)
+        self._progress.step_done(step, metrics)
 
+    def _learn(
+        self, store: RunStore, step: int, groups: Sequence[Group], started: float, sampled: float
+    ) -> dict[str, float]:
+        """Update the weights and store the step. Not to be interrupted: weights and `_done` must
+        belong together whenever a checkpoint is written."""
+        learned = self._learner.step(groups)
         metrics = {f"train/{name}": value for name, value in learned.items()}
         metrics |= {f"train/{k}": v for k, v in episode_metrics(groups).items()}
         metrics["train/seconds_episodes"] = sampled - started
         metrics["train/seconds_step"] = time.perf_counter() - started
-        await asyncio.to_thread(_keep, store, step, groups, metrics)
-        self._progress.step_done(step, metrics)
+        _keep(store, step, groups, metrics)
+        self._done = step
+        return metrics
 
     def _hand_over(self, bench: Workbench) -> None:
         """The embedded engine shares the weights; it only has to forget what they computed."""
@@ -129,23 +141,34 @@ class Trainer:
             engine.weights_updated(self._learner.version)
 
     async def _evaluate(self, bench: Workbench, store: RunStore, step: int) -> EvalResult | None:
+        """Measure the weights of a step, or take the measurement from before a resume."""
         if not self._held_out:
             return None
+        kept = await asyncio.to_thread(store.episodes, step=step, split="eval")
+        if kept or step < self._done:
+            return summarise(_by_task(kept)) if kept else None
         found = await measure(bench.scheduler, self._held_out, self._config, self._progress)
-        await asyncio.to_thread(store.add_episodes, step, "eval", found.episodes)
-        await asyncio.to_thread(store.add_metrics, step, found.metrics())
+        await _to_its_end(_keep_evaluation, store, step, found)
         rate = Interval(found.rate, found.ci_low, found.ci_high)
         self._progress.note(f"step {step}: held-out tasks solved {rate}")
         return found
 
-    def _due(self, every: int, step: int) -> bool:
-        return every > 0 and step % every == 0
+    def _due(self, every: int) -> bool:
+        return every > 0 and self._done % every == 0
 
-    def _save(self, store: RunStore, step: int) -> None:
-        if step != self._saved:
+    def _save(self, store: RunStore) -> None:
+        if self._done != self._saved:
             keep = self._config.train.keep_checkpoints
-            save_state(store, step, self._policy, self._learner, keep)
-            self._saved = step
+            save_state(store, self._done, self._policy, self._learner, keep)
+            self._saved = self._done
+
+
+def _by_task(episodes: Sequence[Episode]) -> list[Group]:
+    groups: dict[str, Group] = {}
+    for episode in episodes:
+        key = episode.task.id
+        groups.setdefault(key, Group((key,), [])).episodes.append(episode)
+    return list(groups.values())
 
 
 def _open(config: RunConfig, resume: bool) -> tuple[RunStore, bool]:
@@ -156,9 +179,21 @@ def _open(config: RunConfig, resume: bool) -> tuple[RunStore, bool]:
     if RunStore.exists(config.run.dir):
         store = RunStore.open(config.run.dir)
         if resume or store.checkpoints.latest() == 0:
-            return store, store.checkpoints.latest() is None
+            fresh = store.checkpoints.latest() is None
+            if fresh and store.metrics("imitation/"):
+                store.close()
+                raise _unfinished_warmstart(config.run.dir)
+            return store, fresh
         store.close()
     return RunStore.create(config.run.dir, config.plain()), True
+
+
+def _unfinished_warmstart(directory: str) -> ConfigError:
+    return ConfigError(
+        "the warm start of this run was not finished",
+        where=directory,
+        fix="run `agentrl warmstart` again, or train from nothing in another directory (run.dir)",
+    )
 
 
 def _keep(store: RunStore, step: int, groups: Sequence[Group], metrics: dict[str, float]) -> None:
@@ -169,6 +204,13 @@ def _keep(store: RunStore, step: int, groups: Sequence[Group], metrics: dict[str
         for group in groups:
             if group.judged and not any(solved(e) for e in group.judged):
                 store.add_failure(step, group.episodes[0].task.id, [e.id for e in group.judged])
+
+
+def _keep_evaluation(store: RunStore, step: int, found: EvalResult) -> None:
+    """Stored whole or not at all: what has episodes is not measured again."""
+    with store.transaction():
+        store.add_episodes(step, "eval", found.episodes)
+        store.add_metrics(step, found.metrics())
 
 
 def episode_metrics(groups: Sequence[Group]) -> dict[str, float]:
@@ -187,11 +229,21 @@ def episode_metrics(groups: Sequence[Group]) -> dict[str, float]:
     }
 
 
-async def _uninterrupted(work: Coroutine[Any, Any, dict[str, float]]) -> dict[str, float]:
-    """Wait for a thread to its end even when cancelled: half an update must not be saved."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
+async def _to_its_end(work: Callable[..., T], *given: Any) -> T:
+    """Run in a thread and wait for its end, however often that is cancelled (Ctrl-C twice).
+
+    A failure of the work itself counts more than the cancellation: what it left behind must not
+    be saved.
+    """
+    # A future and not a task: an event loop that is shut down cancels all its tasks.
+    running = asyncio.get_running_loop().run_in_executor(None, work, *given)
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    result = running.result()
+    if cancelled is not None:
+        raise cancelled
+    return result

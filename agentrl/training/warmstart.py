@@ -48,10 +48,22 @@ def warmstart(config: RunConfig, *, progress: Progress | None = None) -> Warmsta
     if config.warmstart is None:
         raise ConfigError("there is no warmstart section", where="warmstart", fix="add one")
     policy = make_policy(config)
-    with RunStore.create(config.run.dir, config.plain()) as store:
+    with _open(config) as store:
         episodes = gather(config, policy, store, progress)
         result = imitate(config, policy, store, episodes, progress)
     return result
+
+
+def _open(config: RunConfig) -> RunStore:
+    """A new run, or one whose warm start was interrupted: that begins again."""
+    if RunStore.exists(config.run.dir):
+        with RunStore.open(config.run.dir) as store:
+            trained = store.summaries(split="train", limit=1)
+            if store.checkpoints.latest() is None and not trained:
+                store.rewind(-1)
+                # It begins again with the configuration of now.
+                (store.directory / "run.yaml").unlink()
+    return RunStore.create(config.run.dir, config.plain())
 
 
 def gather(config: RunConfig, policy: Policy, store: RunStore, progress: Progress) -> list[Episode]:
@@ -85,7 +97,16 @@ async def record(
         progress.stage("recording the script", expected=len(tasks) * settings.attempts)
         seed = derive_seed(config.train.seed, "warmstart")
         groups = await bench.scheduler.collect(tasks, settings.attempts, seed=seed)
-    return [e for group in groups for e in group.episodes if e.status != Status.INFRA_ERROR]
+    episodes = [e for group in groups for e in group.episodes]
+    sound = [e for e in episodes if e.status != Status.INFRA_ERROR]
+    if not sound:
+        first = episodes[0]
+        raise ConfigError(
+            f"all {len(episodes)} episodes of the script broke, the first by {first.cause}: "
+            f"{first.outcome.get('error', '')}",
+            where=f"warmstart.script={settings.script}",
+        )
+    return sound
 
 
 def imitate(

@@ -17,37 +17,21 @@ _ROW = re.compile(r"^(\d+)\|(.*)$", re.MULTILINE)
 _PASSED = re.compile(r"\b\d+ passed\b")
 _FAILED = re.compile(r"\b\d+ (failed|error)")
 
-SWAPS = {
-    "<": ["<=", ">"],
-    "<=": ["<", ">="],
-    ">": [">=", "<"],
-    ">=": [">", "<="],
-    "==": ["!="],
-    "!=": ["=="],
-    "+": ["-"],
-    "-": ["+"],
-    "*": ["+", "/"],
-    "/": ["*"],
-    "//": ["/"],
-    "%": ["*"],
-    "+=": ["-="],
-    "-=": ["+="],
-    "and": ["or"],
-    "or": ["and"],
-    "is": ["is not"],
-    "is not": ["is"],
-    "in": ["not in"],
-    "not in": ["in"],
-    "True": ["False"],
-    "False": ["True"],
-    "0": ["1"],
-    "1": ["0", "2"],
-    "2": ["1", "3"],
-    "3": ["2"],
-}
+_PAIRS = (
+    ("==", "!="),
+    ("<", ">"),
+    ("<=", ">="),
+    ("is", "is not"),
+    ("in", "not in"),
+    ("+", "-"),
+    ("+=", "-="),
+    ("*", "//"),
+    ("and", "or"),
+)
+SWAPS = {old: new for pair in _PAIRS for old, new in (pair, pair[::-1])}
 _TOKEN = re.compile(
-    r"\bis not\b|\bnot in\b|\b(?:and|or|not|is|in|True|False)\b|(?<![\w.])[0123](?![\w.])"
-    r"|<=|>=|==|!=|\+=|-=|//|\*\*|->|[-+*/%<>]"
+    r"\bis not\b|\bnot in\b|\b(?:and|or|is|in)\b|\bfor\b[^:]*?\bin\b"
+    r"|<=|>=|==|!=|\+=|-=|//|\*\*|->|[-+*<>]"
 )
 
 
@@ -62,7 +46,7 @@ class Habits:
 
 
 def edits(view: str) -> dict[tuple[str, str], list[int]]:
-    """Every edit (old, new) of one operator or small number in the rows of a view, and the lines
+    """Every edit (old, new) that turns round one operator in the rows of a view, and the lines
     that it could be on; lines that hold `old` twice are left out."""
     found: dict[tuple[str, str], list[int]] = {}
     for number, code in _ROW.findall(view):
@@ -70,8 +54,8 @@ def edits(view: str) -> dict[tuple[str, str], list[int]]:
             continue
         tokens = [m.group() for m in _TOKEN.finditer(code.split("#")[0])]
         for old in dict.fromkeys(tokens):
-            for new in SWAPS.get(old, []) if tokens.count(old) == 1 else []:
-                found.setdefault((old, new), []).append(int(number))
+            if old in SWAPS and tokens.count(old) == 1:
+                found.setdefault((old, SWAPS[old]), []).append(int(number))
     return found
 
 

@@ -39,7 +39,7 @@ from examples.repair.policy import make_policy, make_speechless_policy
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = "algorithms==1.0.1"
-OPERATORS = ("comparison", "boundary", "arithmetic", "boolean", "constant")
+OPERATORS = ("comparison", "arithmetic", "boolean")
 
 
 def main() -> int:
@@ -104,7 +104,7 @@ class Demo:
             count=48,
             held_out=64,
             operators=OPERATORS,
-            max_function_lines=10,
+            max_function_lines=12,
             max_file_lines=250,
             per_function=2,
             parallel=3,
@@ -161,10 +161,9 @@ class Demo:
         for name, found in (("imitation of the script", before), ("after training", after)):
             interval = f"[{found.ci_low:.1%}, {found.ci_high:.1%}]"
             print(f"  {name:<28}{found.rate:>6.1%}    {interval}  {len(found.episodes)} episodes")
-        gain = difference(_outcomes(before), _outcomes(after))
-        print(
-            f"  difference                  {gain.rate:>+6.1%}    [{gain.low:+.1%}, {gain.high:+.1%}]"
-        )
+        gain = difference(_outcomes(before), _outcomes(after), paired=True)
+        interval = f"[{gain.low:+.1%}, {gain.high:+.1%}]"
+        print(f"  {'difference':<28}{gain.rate:>+6.1%}    {interval}")
         print(f"\nplot  {plot}\nrun   {result.directory}\ntime  {minutes:.1f} minutes")
         rises = after.rate > before.rate
         apart = not Interval(before.rate, before.ci_low, before.ci_high).overlaps(
