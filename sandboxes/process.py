@@ -86,6 +86,9 @@ class ProcessSandbox(SupervisedSandbox):
         }
         ours, theirs = socket.socketpair()
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        # `python3` inside is ours, which has pytest, as in the image.
+        paths = (os.path.dirname(sys.executable), environment.get("PATH", os.defpath))
+        environment["PATH"] = os.pathsep.join(paths)
         self._supervisor = subprocess.Popen(
             [sys.executable, *INTERPRETER_OPTIONS],
             stdin=theirs.fileno(),

@@ -33,6 +33,14 @@ def add_commands(commands: Any) -> None:
         "--eval-out", type=Path, metavar="FILE", help="where those go (default: beside --out)"
     )
     synth.add_argument("--seed", type=int, default=0)
+    synth.add_argument("--operators", help="kinds of bugs, with commas between (default: all)")
+    synth.add_argument(
+        "--per-function", type=int, metavar="N", help="tasks on one function, at most"
+    )
+    synth.add_argument(
+        "--max-function-lines", type=int, metavar="N", help="leave longer functions alone"
+    )
+    synth.add_argument("--max-file-lines", type=int, metavar="N", help="leave longer files alone")
     _sandbox_options(synth)
     synth.set_defaults(run=_synth)
     verify = actions.add_parser(
@@ -83,6 +91,7 @@ async def _synthesise(options: argparse.Namespace) -> SynthReport:
         held_out=options.held_out,
         seed=options.seed,
         parallel=options.parallel,
+        **_given(options),
     )
     provider = _provider(options)
     try:
@@ -92,6 +101,15 @@ async def _synthesise(options: argparse.Namespace) -> SynthReport:
     if options.eval_out and HELD_OUT in report.files:
         report.files[HELD_OUT] = report.files[HELD_OUT].replace(options.eval_out)
     return report
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given; the others keep their defaults."""
+    names = ("per_function", "max_function_lines", "max_file_lines")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.operators:
+        given["operators"] = tuple(name.strip() for name in options.operators.split(","))
+    return given
 
 
 def _check_eval_out(options: argparse.Namespace) -> None:
