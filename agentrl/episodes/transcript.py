@@ -22,9 +22,15 @@ from typing import Any
 from agentrl.core import Generation, Message, Origin, Segment, SegmentBuilder
 from agentrl.models import ChatTokenizer
 
-_MARKED = re.compile("\ue000(.*?)\ue001", re.DOTALL)
 _PROBE = [Message("user", "q"), Message("assistant", "a")]
 _THOUGHT = "<think>\nt\n</think>\n\na"
+# Control token i inside untrusted text travels through the template as the character _MARK + i:
+# one character, so that no template can take it for a control token or cut it in two.
+_MARK = 0x100000
+_MARKED = re.compile("([\U00100000-\U0010ffff])")
+_UNWRITABLE = re.compile("[\ud800-\udfff\U00100000-\U0010ffff]")
+
+Pieces = list[tuple[str, Origin]]
 
 
 class ChatFormat:
@@ -34,7 +40,9 @@ class ChatFormat:
         self.tokenizer = tokenizer
         self.tools = tools
         self.end_of_turn = tokenizer.decode([tokenizer.end_of_turn])
-        self._special = re.compile("|".join(map(re.escape, sorted(tokenizer.specials))) or "(?!)")
+        self._controls = sorted(tokenizer.specials, key=lambda s: (-len(s), s))
+        self._control_ids = {i for s in self._controls for i in tokenizer.encode(s)}
+        self._special = re.compile("|".join(map(re.escape, self._controls)) or "(?!)")
         closed = self.render(_PROBE, generation_prompt=False)
         cut = closed.rfind(self.end_of_turn)
         self.after_turn = closed[cut + len(self.end_of_turn) :] if cut >= 0 else ""
@@ -46,46 +54,92 @@ class ChatFormat:
         )
 
     def guard(self, message: Message) -> Message:
-        """Mark control tokens inside a message's content, so that they are encoded as text."""
-        content = message.content.replace("\ue000", "\ufffd").replace("\ue001", "\ufffd")
-        marked = self._special.sub(lambda m: f"\ue000{m.group()}\ue001", content)
-        return message if marked == message.content else replace(message, content=marked)
+        """Mark control tokens inside a message, so that they are encoded as text."""
+        content, name = self._guarded(message.content), self._guarded(message.name)
+        if (content, name) == (message.content, message.name):
+            return message
+        return replace(message, content=content, name=name)
+
+    def guard_sampled(self, tokens: Sequence[int], text: str) -> str:
+        """The text of sampled tokens; what was not sampled as a control token is marked."""
+        sampled = sum(token in self._control_ids for token in tokens)
+        if len(self._special.findall(text)) == sampled:
+            return text
+        runs = groupby(tokens, key=lambda token: token in self._control_ids)
+        pieces = [(control, self.tokenizer.decode(list(run))) for control, run in runs]
+        return "".join(piece if control else self._guarded(piece) for control, piece in pieces)
 
     def encode(self, text: str) -> list[int]:
         """Ids of rendered text; what `guard` marked never becomes a control token."""
-        if "\ue000" not in text:
-            return self.tokenizer.encode(text)
         ids: list[int] = []
         for i, piece in enumerate(_MARKED.split(text)):
-            encode = self.tokenizer.encode_plain if i % 2 else self.tokenizer.encode
-            ids.extend(encode(piece) if piece else [])
+            if i % 2:
+                ids.extend(self.tokenizer.encode_plain(self._controls[ord(piece) - _MARK]))
+            elif piece:
+                ids.extend(self.tokenizer.encode(piece))
         return ids
 
-    def pieces(
-        self, before: Sequence[Message], new: Sequence[Message], plain: Origin
-    ) -> list[tuple[str, Origin]] | None:
-        """The text that `new` messages and the generation prompt add after `before`, by origin.
+    def suffix(self, observations: Sequence[Message]) -> Pieces | None:
+        """What to append after the end-of-turn token of a turn, the generation prompt included.
 
-        Returns None when the template does not simply append them.
+        Returns None when the template does not simply append it.
         """
-        done = self.render(before, generation_prompt=False) if before else ""
-        runs = [list(run) for _, run in groupby(new, key=lambda m: m.hint)]
-        seen, out = list(before), []
-        for i, run in enumerate(runs):
-            seen += [self.guard(m) for m in run]
-            text = self.render(seen, generation_prompt=i == len(runs) - 1)
-            if not text.startswith(done):
-                return None
-            out.append((text[len(done) :], Origin.HINT if run[0].hint else plain))
-            done = text
-        return out
-
-    def suffix(self, observations: Sequence[Message]) -> list[tuple[str, Origin]] | None:
-        """What to append after the end-of-turn token of a turn; None as for `pieces`."""
-        pieces = self.pieces(_PROBE, observations, Origin.OBSERVATION)
-        if pieces is None:
+        messages = [*_PROBE, *observations]
+        before = self.render(_PROBE, generation_prompt=False)
+        text = self.render(messages, generation_prompt=True)
+        if not text.startswith(before):
             return None
+        pieces = self.pieces(messages, text, len(before), Origin.OBSERVATION)
         return [(self.after_turn, Origin.OBSERVATION), *pieces]
+
+    def pieces(self, messages: Sequence[Message], text: str, start: int, plain: Origin) -> Pieces:
+        """The render `text` of `messages` from `start` on, cut where hints begin and end.
+
+        The hints' text is what the render without them does not have.
+        """
+        out: Pieces = []
+        for first, last in self._hints(messages, text):
+            first, last = max(first, start), max(last, start)
+            out += [(text[start:first], plain), (text[first:last], Origin.HINT)]
+            start = last
+        return [piece for piece in [*out, (text[start:], plain)] if piece[0]]
+
+    def _hints(self, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
+        """Where each run of hint messages stands in `text`, in order."""
+        spans: list[tuple[int, int]] = []
+        rest = list(messages)
+        while any(m.hint for m in rest):
+            last = max(i for i, m in enumerate(rest) if m.hint)
+            first = last
+            while first and rest[first - 1].hint:
+                first -= 1
+            rest = rest[:first] + rest[last + 1 :]
+            without = self.render(rest, generation_prompt=True) if rest else ""
+            inserted = self._inserted(text, without)
+            if inserted is None:  # the template moves messages about: which part is whose?
+                return [(0, spans[0][1] if spans else len(text)), *spans[1:]]
+            spans.insert(0, inserted)
+            text = without
+        return spans
+
+    def _inserted(self, text: str, without: str) -> tuple[int, int] | None:
+        """The stretch of `text` that `without` lacks, beside a control token where it can be.
+
+        There tokens do not reach across its ends. None when more than one stretch differs.
+        """
+        length = len(text) - len(without)
+        same = _alike(text, without)
+        alike = _alike(text[::-1], without[::-1])
+        if length < 0 or same + alike < len(without):
+            return None
+        for at in range(same, max(len(without) - alike, 0) - 1, -1):
+            if self._special.match(text, at) or self._special.match(text, at + length):
+                return at, at + length
+        return same, same + length
+
+    def _guarded(self, text: str) -> str:
+        text = _UNWRITABLE.sub("\ufffd", text)
+        return self._special.sub(lambda m: chr(_MARK + self._controls.index(m.group())), text)
 
     def _rewrites_history(self) -> bool:
         """True when an earlier turn looks different once there are later ones."""
@@ -94,6 +148,12 @@ class ChatFormat:
         late = self.render([*said, Message("user", "q")], generation_prompt=True)
         opened = self.render(said[:1], generation_prompt=True)
         return not (late.startswith(early) and early.startswith(opened + _THOUGHT))
+
+
+def _alike(a: str, b: str) -> int:
+    """Length of the common prefix."""
+    differ = (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
+    return next(differ, min(len(a), len(b)))
 
 
 class Transcript:
@@ -114,15 +174,9 @@ class Transcript:
 
     def open(self, messages: Sequence[Message]) -> None:
         """Render the first messages and the generation prompt."""
-        pieces = self._chat.pieces([], messages, Origin.PROMPT)
-        if pieces is None:  # the template moves messages about: keep the text, not the hints' place
-            text = self._chat.render(
-                [self._chat.guard(m) for m in messages], generation_prompt=True
-            )
-            hinted = any(m.hint for m in messages)
-            pieces = [(text, Origin.HINT if hinted else Origin.PROMPT)]
-        self._messages = list(messages)
-        self._append(pieces, turn=-1)
+        self._messages = [self._chat.guard(m) for m in messages]
+        text = self._chat.render(self._messages, generation_prompt=True)
+        self._append(self._chat.pieces(self._messages, text, 0, Origin.PROMPT), turn=-1)
 
     def add_turn(self, generation: Generation, turn: int) -> str:
         """Append a turn as it was sampled; returns its text without the end-of-turn token."""
@@ -131,43 +185,46 @@ class Transcript:
             tokens, generation.logprobs.tolist(), generation.weights.tolist(), turn
         )
         self._ended = generation.finish_reason == "stop"
-        said = self._chat.tokenizer.decode(tokens[:-1] if self._ended else tokens)
-        self._messages.append(Message("assistant", said))
-        self._text += said + self._chat.end_of_turn
-        return said
+        said = tokens[:-1] if self._ended else tokens
+        text = self._chat.tokenizer.decode(said)
+        guarded = self._chat.guard_sampled(said, text)
+        self._messages.append(Message("assistant", guarded))
+        self._text += guarded + self._chat.end_of_turn
+        return text
 
     def add_observations(self, observations: Sequence[Message], turn: int) -> None:
         """Append what the environment answered to that turn, and the next generation prompt."""
-        pieces = None if self._chat.rewrites_history else self._chat.suffix(observations)
-        self._messages += observations
+        new = [self._chat.guard(m) for m in observations]
+        self._messages += new
+        pieces = None if self._chat.rewrites_history else self._chat.suffix(new)
         if pieces is None:
             self._extend_or_reopen(turn)
-            return
-        if not self._ended:  # cut by the length limit: the turn is closed for it, untrained
-            pieces = [(self._chat.end_of_turn, Origin.OBSERVATION), *pieces]
-        self._append(pieces, turn)
+        else:
+            self._append(self._closed(pieces), turn)
 
     def segments(self) -> list[Segment]:
         return [*self._done, self._segment.build()]
 
-    def _append(self, pieces: list[tuple[str, Origin]], turn: int) -> None:
+    def _append(self, pieces: Pieces, turn: int) -> None:
         for origin, run in groupby(pieces, key=lambda piece: piece[1]):
             text = "".join(piece for piece, _ in run)
             self._text += text
             self._segment.append(self._chat.encode(text), origin, turn)
 
+    def _closed(self, pieces: Pieces) -> Pieces:
+        """A turn cut by the length limit is closed for the policy, untrained."""
+        if self._ended:
+            return pieces
+        self._text = self._text.removesuffix(self._chat.end_of_turn)
+        return [(self._chat.end_of_turn, Origin.OBSERVATION), *pieces]
+
     def _extend_or_reopen(self, turn: int) -> None:
         """Compare with a full render: append the rest, or begin a new segment."""
-        full = self._chat.render(
-            [self._chat.guard(m) for m in self._messages], generation_prompt=True
-        )
+        full = self._chat.render(self._messages, generation_prompt=True)
         if full.startswith(self._text):
-            rest = full[len(self._text) :]
-            if not self._ended:
-                rest = self._chat.end_of_turn + rest
-                self._text = self._text[: -len(self._chat.end_of_turn)]
-            self._append([(rest, Origin.OBSERVATION)], turn)
+            pieces = self._chat.pieces(self._messages, full, len(self._text), Origin.OBSERVATION)
+            self._append(self._closed(pieces), turn)
             return
         self._done.append(self._segment.build())
         self._segment, self._text = SegmentBuilder(), ""
-        self._append([(full, Origin.PROMPT)], turn)
+        self._append(self._chat.pieces(self._messages, full, 0, Origin.PROMPT), turn)
