@@ -103,9 +103,7 @@ def _pre_tokenizer(words: str, digits: int) -> PreTokenizer:
     )
 
 
-def _with_numbers(
-    tokenizer: Tokenizer, numbers: list[str], words: str, digits: int
-) -> Tokenizer:
+def _with_numbers(tokenizer: Tokenizer, numbers: list[str], words: str, digits: int) -> Tokenizer:
     """Add the numbers as whole words of the vocabulary.
 
     No merge leads to them (digits were kept apart in training); `ignore_merges` takes a word

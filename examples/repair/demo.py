@@ -101,7 +101,7 @@ class Demo:
     async def make_tasks(self, progress: Progress) -> None:
         progress.stage(f"planting bugs in {PACKAGE}")
         settings = SynthSettings(
-            count=48,
+            count=128,
             held_out=64,
             operators=OPERATORS,
             max_function_lines=12,
