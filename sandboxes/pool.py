@@ -48,11 +48,8 @@ class Pool:
         self._out: dict[int, tuple[Sandbox, asyncio.Semaphore]] = {}
         self._refill: asyncio.Task[None] | None = None
         self._closed = False
-
-    @property
-    def in_use(self) -> int:
-        """Sandboxes that somebody has at this moment."""
-        return len(self._out)
+        self.on_change: Callable[[int], None] | None = None
+        """Told how many sandboxes are in use whenever that changes."""
 
     async def __aenter__(self) -> Pool:
         return self
@@ -82,6 +79,7 @@ class Pool:
         _, bound = self._out.pop(id(sandbox), (None, None))
         if bound is None:
             return
+        self._changed()
         try:
             if self._closed or len(self._used) >= self._size:
                 await sandbox.close()
@@ -118,8 +116,13 @@ class Pool:
             bound.release()
             raise
         self._out[id(sandbox)] = (sandbox, bound)
+        self._changed()
         self._replenish()
         return sandbox
+
+    def _changed(self) -> None:
+        if self.on_change is not None:
+            self.on_change(len(self._out))
 
     async def _from(self, *stocks: deque[Sandbox]) -> Sandbox:
         for stock in stocks:

@@ -57,7 +57,7 @@ async def workbench(
     """
     engine = make_engine(config, policy, script)
     try:
-        async with make_environments(config) as make:
+        async with make_environments(config, progress.sandboxes) as make:
             limits = config.environment
             runner = Runner(
                 engine=engine,
@@ -115,14 +115,19 @@ def make_engine(config: RunConfig, policy: Policy, script: str | None = None) ->
 
 
 @asynccontextmanager
-async def make_environments(config: RunConfig) -> AsyncIterator[MakeEnvironment]:
-    """A maker of environments over a pool of sandboxes that lives as long as the block."""
+async def make_environments(
+    config: RunConfig, on_change: Callable[[int], None] | None = None
+) -> AsyncIterator[MakeEnvironment]:
+    """A maker of environments over a pool of sandboxes that lives as long as the block.
+
+    `on_change` is told how many sandboxes are in use.
+    """
     environment = config.environment
     if environment.sandbox is None:
         assert isinstance(environment, CustomConfig)
         yield _custom(environment, None)
         return
-    async with make_provider(environment.sandbox) as provider:
+    async with make_provider(environment.sandbox, on_change) as provider:
         if isinstance(environment, CustomConfig):
             yield _custom(environment, provider)
             return
@@ -137,7 +142,9 @@ async def make_environments(config: RunConfig) -> AsyncIterator[MakeEnvironment]
 
 
 @asynccontextmanager
-async def make_provider(config: DockerConfig | ProcessConfig) -> AsyncIterator[SandboxProvider]:
+async def make_provider(
+    config: DockerConfig | ProcessConfig, on_change: Callable[[int], None] | None = None
+) -> AsyncIterator[SandboxProvider]:
     """A pool of sandboxes. Raises SandboxError at once when there can be none."""
     from agentrl.sandboxes import DockerPool, Pool, ProcessPool
     from agentrl.sandboxes import Limits as SandboxLimits
@@ -153,6 +160,7 @@ async def make_provider(config: DockerConfig | ProcessConfig) -> AsyncIterator[S
             pids=config.pids,
         )
         pool = DockerPool(config.image, limits=limits, size=config.pool, spare=config.spare)
+    pool.on_change = on_change
     try:
         await pool.warm(1)
         yield pool
