@@ -15,15 +15,17 @@ from agentrl.core import Episode, Generation, Message
 from agentrl.episodes.transcript import ChatFormat, Transcript
 
 
-def as_generation(chat: ChatFormat, text: str) -> Generation:
-    """A message as if it had been sampled, end-of-turn token included."""
-    tokens = [*chat.tokenizer.encode_plain(text), chat.tokenizer.end_of_turn]
+def as_generation(chat: ChatFormat, text: str, *, ended: bool = True) -> Generation:
+    """A message as if it had been sampled; with its end-of-turn token unless it was cut off."""
+    tokens = chat.tokenizer.encode_plain(text)
+    if ended:
+        tokens.append(chat.tokenizer.end_of_turn)
     n = len(tokens)
     return Generation(
         np.asarray(tokens, np.int32),
         np.zeros(n, np.float32),
         np.full(n, -1, np.int32),
-        "stop",
+        "stop" if ended else "length",
     )
 
 
@@ -33,7 +35,7 @@ def rerender(episode: Episode, chat: ChatFormat) -> Episode:
     transcript.open(episode.prompt)
     turns = []
     for index, turn in enumerate(episode.turns):
-        said = as_generation(chat, turn.text)
+        said = as_generation(chat, turn.text, ended=turn.finish_reason == "stop")
         transcript.add_turn(said, index)
         turns.append(replace(turn, tokens=said.tokens, logprobs=said.logprobs))
         if index + 1 < len(episode.turns):

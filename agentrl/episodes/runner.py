@@ -88,8 +88,12 @@ class Runner:
                 await self._close_book(episode, environment)
         except InfraError as error:
             _fail(episode, error.cause, str(error))
+        except asyncio.CancelledError as error:
+            if _cancelled():
+                raise
+            _fail(episode, "environment_raised", _trace(error))  # a stray one, of a tool's own
         except Exception as error:  # noqa: BLE001 the boundary to user-written environments
-            _fail(episode, "environment_raised", "".join(traceback.format_exception(error)[-3:]))
+            _fail(episode, "environment_raised", _trace(error))
         finally:
             await self._release(episode, environment)
         episode.timings["total"] = time.perf_counter() - started
@@ -103,10 +107,13 @@ class Runner:
         episode.tools = [tool.spec for tool in environment.tools.values()]
         transcript = Transcript(self._format(episode.tools))
         transcript.open(episode.prompt)
+        deadline = asyncio.timeout(self.limits.seconds)
         try:
-            async with asyncio.timeout(self.limits.seconds):
+            async with deadline:
                 episode.status = await self._talk(episode, environment, transcript)
         except TimeoutError:
+            if not deadline.expired():  # the environment's own, which the policy did not cause
+                raise
             episode.status = Status.DEADLINE
         finally:
             episode.segments = transcript.segments()
@@ -148,7 +155,7 @@ class Runner:
     def _take_turn(self, transcript: Transcript, said: Generation, index: int) -> Turn:
         text = transcript.add_turn(said, index)
         calls = self.dialect.parse(text)
-        if said.finish_reason == "length":
+        if said.finish_reason != "stop":
             calls = calls or [ToolCall("", raw=text)]
             for call in calls:
                 call.error = CUT_OFF
@@ -167,23 +174,38 @@ class Runner:
     async def _close_book(self, episode: Episode, environment: Environment) -> None:
         """Ask the environment for the outcome and the rewards for their verdict."""
         started = time.perf_counter()
+        deadline = asyncio.timeout(self.limits.closing_seconds)
         try:
-            async with asyncio.timeout(self.limits.closing_seconds):
+            async with deadline:
                 episode.outcome = dict(await maybe_await(environment.finish(episode)) or {})
                 await judge(self.reward, episode)
         except TimeoutError:
+            if not deadline.expired():
+                raise
             limit = self.limits.closing_seconds
             raise InfraError("judge_deadline", f"no verdict within {limit:g} s") from None
         episode.timings["judge"] = time.perf_counter() - started
 
     async def _release(self, episode: Episode, environment: Environment | None) -> None:
-        """Free what the episode held; a failure here never changes what was already decided."""
+        """Free what the episode held, also when it is cancelled once more meanwhile."""
+        freeing = asyncio.ensure_future(self._free(episode, environment))
         try:
-            await self.engine.end_session(episode.id)
-            if environment is not None:
-                await maybe_await(environment.close())
-        except Exception as error:  # noqa: BLE001 the boundary to user-written environments
-            episode.outcome["close_error"] = f"{type(error).__name__}: {error}"
+            await asyncio.shield(freeing)
+        except asyncio.CancelledError:
+            await freeing
+            raise
+
+    async def _free(self, episode: Episode, environment: Environment | None) -> None:
+        """A failure here never changes what was already decided."""
+        stages = [lambda: self.engine.end_session(episode.id)]
+        if environment is not None:
+            stages.append(lambda: maybe_await(environment.close()))
+        for stage in stages:
+            try:
+                async with asyncio.timeout(self.limits.closing_seconds):
+                    await stage()
+            except Exception as error:  # noqa: BLE001 the boundary to user-written environments
+                episode.outcome["close_error"] = f"{type(error).__name__}: {error}"
 
     def _format(self, tools: list[dict[str, Any]]) -> ChatFormat:
         """The chat format for these tools; built once, as probing costs renders."""
@@ -191,6 +213,16 @@ class Runner:
         if key not in self._formats:
             self._formats[key] = ChatFormat(self.tokenizer, tools)
         return self._formats[key]
+
+
+def _cancelled() -> bool:
+    """Whether somebody asked the running task to stop."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error)[-3:])
 
 
 def _fail(episode: Episode, cause: str, what: str) -> None:

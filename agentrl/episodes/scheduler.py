@@ -51,10 +51,16 @@ class Scheduler:
         return [found[(task.id,)] for task in tasks]
 
     async def _group(self, task: Task, size: int, seed: int) -> Group:
-        episodes = await asyncio.gather(
-            *(self._episode(task, derive_seed(seed, task.id, member)) for member in range(size))
-        )
-        return Group((task.id,), list(episodes))
+        running = [
+            asyncio.ensure_future(self._episode(task, derive_seed(seed, task.id, member)))
+            for member in range(size)
+        ]
+        try:
+            return Group((task.id,), list(await asyncio.gather(*running)))
+        finally:  # when a callback raised (disk full), no sibling is left running
+            for episode in running:
+                episode.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     async def _episode(self, task: Task, seed: int) -> Episode:
         for attempt in range(self.retries + 1):

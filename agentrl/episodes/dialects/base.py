@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
 from agentrl.core import ConfigError, ToolCall
 
@@ -47,3 +48,16 @@ def dialect(name: str) -> Dialect:
     module, _, attribute = _HOMES[name].partition(":")
     made: Dialect = getattr(import_module(module), attribute)()
     return made
+
+
+def unwritable(value: Any) -> str | None:
+    """Why a parsed value cannot be shown, stored and sent (JSON in UTF-8); None when it can."""
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        return "holds half of a surrogate pair, which is no character"
+    except (ValueError, TypeError) as error:
+        return f"has no form in JSON: {error}"
+    except RecursionError:
+        return "nested too deeply"
+    return None

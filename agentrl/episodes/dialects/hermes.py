@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from agentrl.core import ToolCall
@@ -20,7 +21,7 @@ class HermesDialect:
         at = text.find(OPEN)
         while at >= 0:
             start = at + len(OPEN)
-            end = text.find(CLOSE, start)
+            end = text.find(CLOSE, _end_of_json(text, start))
             if end < 0:
                 raw = text[start:].strip()
                 calls.append(ToolCall("", raw=raw, error=f"{OPEN} without {CLOSE}"))
@@ -31,3 +32,13 @@ class HermesDialect:
 
     def format(self, calls: Sequence[ToolCall]) -> str:
         return "\n".join(f"{OPEN}\n{dump_call(call)}\n{CLOSE}" for call in calls)
+
+
+def _end_of_json(text: str, start: int) -> int:
+    """Where the JSON value from `start` on ends, or `start`: its strings may hold the tag."""
+    while start < len(text) and text[start].isspace():
+        start += 1
+    try:
+        return json.JSONDecoder().raw_decode(text, start)[1]
+    except (ValueError, RecursionError):
+        return start

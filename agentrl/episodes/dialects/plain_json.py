@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from agentrl.core import ToolCall
+from agentrl.episodes.dialects.base import unwritable
 
 _FENCE = re.compile(r"\A```(?:json)?\s*\n(.*)\n```\s*\Z", re.DOTALL)
+_LIST = re.compile(r"\[\s*\{")
 
 
 class JsonDialect:
@@ -22,14 +24,14 @@ class JsonDialect:
         fenced = _FENCE.match(text)
         if fenced:
             text = fenced.group(1).strip()
-        if not text.startswith(("{", "[{")):
-            return []
         if text.startswith("{"):
             return [load_call(text)]
+        if not _LIST.match(text):
+            return []
         value, error = _load(text)
         if error:
             return [ToolCall("", raw=text, error=error)]
-        return [_as_call(item, json.dumps(item, ensure_ascii=False)) for item in value]
+        return [_as_call(item, text) for item in value]
 
     def format(self, calls: Sequence[ToolCall]) -> str:
         written = [dump_call(call) for call in calls]
@@ -48,11 +50,15 @@ def dump_call(call: ToolCall) -> str:
 
 def _load(text: str) -> tuple[Any, str | None]:
     try:
-        return json.loads(text), None
+        value = json.loads(text)
     except json.JSONDecodeError as error:
         return None, f"not valid JSON: {error.msg} at character {error.pos}"
+    except ValueError as error:  # an integer of thousands of digits
+        return None, f"not valid JSON: {error}"
     except RecursionError:
         return None, "not valid JSON: nested too deeply"
+    why = unwritable(value)
+    return (None, f"not a readable call: {why}") if why else (value, None)
 
 
 def _as_call(value: Any, raw: str) -> ToolCall:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from agentrl.core import ToolCall
+from agentrl.episodes.dialects.base import unwritable
 
 _START = re.compile(r"^\[\s*[A-Za-z_][\w.]*\s*\(", re.MULTILINE)
 
@@ -26,7 +29,11 @@ class PythonicDialect:
             return []
         raw = text[start.start() :].strip()
         try:
-            tree = ast.parse(raw, mode="eval").body
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore"
+                )  # of escapes such as "\\d": they are read as written
+                tree = ast.parse(raw, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             reason = error.msg if isinstance(error, SyntaxError) else str(error)
             return [ToolCall("", raw=raw, error=f"not a readable call list: {reason}")]
@@ -52,16 +59,32 @@ def _literal(value: object) -> str:
 
 def _read(node: ast.expr, raw: str) -> ToolCall:
     if not isinstance(node, ast.Call):
-        return ToolCall("", raw=raw, error=f"{ast.unparse(node)} is not a call")
-    name = ast.unparse(node.func)
+        return ToolCall("", raw=raw, error="a call list holds calls only: name(argument=value)")
+    name = _dotted(node.func)
+    if name is None:
+        return ToolCall("", raw=raw, error="a tool is called by its name")
     if node.args:
         return ToolCall(name, raw=raw, error=f"give the arguments of {name} by name")
-    arguments = {}
+    arguments: dict[str, Any] = {}
     for keyword in node.keywords:
         if keyword.arg is None:
             return ToolCall(name, raw=raw, error="** is not allowed in a call")
+        if keyword.arg in arguments:
+            return ToolCall(name, raw=raw, error=f"{keyword.arg} is given twice")
         try:
             arguments[keyword.arg] = ast.literal_eval(keyword.value)
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             return ToolCall(name, raw=raw, error=f"{keyword.arg} must be a plain value")
+        why = unwritable(arguments[keyword.arg])
+        if why:
+            return ToolCall(name, raw=raw, error=f"{keyword.arg} must be a plain value: it {why}")
     return ToolCall(name, arguments, raw=raw)
+
+
+def _dotted(node: ast.expr) -> str | None:
+    """`a.b.c`, or None for any other expression."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else None
