@@ -1,0 +1,100 @@
+"""The demo's parts: the scripted agent, and the policy that is made from its episodes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from agentrl.core import Episode, Message, Task, Turn
+from agentrl.models import load_policy
+from examples.repair.agent import SWAPS, Habits, edits, mediocre
+from examples.repair.policy import make_policy, make_speechless_policy
+
+VIEW = """calc.py
+1|def clamp(x: int, low: int, high: int) -> int:
+2|    \"\"\"Between low and high; x - low is ignored.
+5|    for step in range(high - low):
+6|        if x <= step and x is not None:
+7|            return x + 1
+8|    return x + high"""
+
+
+def play(replies: dict[str, str], seed: int, habits: Habits | None = None) -> list[str]:
+    """What the script says when every message beginning with a key is answered by its value."""
+    script = mediocre(seed, habits)
+    next(script)
+    said, heard = [], "the issue"
+    while True:
+        try:
+            said.append(script.send(heard))
+        except StopIteration:
+            return said
+        heard = next((text for start, text in replies.items() if said[-1].startswith(start)), "")
+
+
+def test_edits_are_what_stands_once_in_a_line_of_code():
+    assert edits(VIEW) == {
+        ("-", "+"): [5],
+        ("<=", ">="): [6],
+        ("and", "or"): [6],
+        ("is not", "is"): [6],
+        ("+", "-"): [7, 8],
+    }
+
+
+def test_every_swap_can_be_swapped_back():
+    assert all(SWAPS[new] == old for old, new in SWAPS.items())
+
+
+def test_the_script_is_the_same_for_a_seed_and_ends_by_submitting():
+    replies = {"[view": VIEW, "[run_tests": "1 failed, 3 passed"}
+    for seed in range(30):
+        said = play(replies, seed)
+        assert said == play(replies, seed)
+        assert said[-1] == "[submit()]"
+        assert "[view()]" in said[:2]
+
+
+def test_the_script_submits_once_the_tests_pass():
+    replies = {"[view": VIEW, "[run_tests": "4 passed", "[edit": "5|    changed"}
+    habits = Habits(tests_first=0.0, submits_untested=0.0, gives_up=0.0)
+    for seed in range(10):
+        said = play(replies, seed, habits)
+        assert [text[:5] for text in said] == ["[view", "[edit", "[run_", "[subm"]
+
+
+def test_the_script_names_a_line_when_it_is_asked_for_one():
+    replies = {"[view": VIEW, '[edit(old="+", new="-")]': "error: give the line"}
+    said = [play(replies, seed) for seed in range(40)]
+    assert any('[edit(old="+", new="-", line=8)]' in episode for episode in said)
+
+
+def test_an_operator_is_one_token_wherever_it_stands(tmp_path):
+    """Else the policy would have to learn each spelling of what it only has to repeat."""
+    none = np.zeros(0, np.float32)
+    turns = [
+        Turn(none, none, text, observations=[Message("tool", VIEW)])
+        for text in ("[view()]", '[edit(old="<=", new=">=")]', "[undo()]")
+    ]
+    episode = Episode(Task("t", "p"), prompt=[Message("user", "`clamp` fails")], turns=turns)
+    size = make_policy([episode] * 4, tmp_path / "policy", seed=0)
+    policy = load_policy(tmp_path / "policy")
+    assert size == sum(p.numel() for p in policy.model.parameters())
+    encode = policy.tokenizer.encode_plain
+    for operator in SWAPS:
+        inside = encode(f"    if a {operator} b:")
+        called = encode(f'[edit(old="{operator}", new="x")]')
+        alone = encode(operator)
+        for ids in (inside, called):
+            assert any(ids[i : i + len(alone)] == alone for i in range(len(ids))), operator
+    assert policy.tokenizer.decode(encode(VIEW)) == VIEW
+
+
+def test_the_throw_away_tokenizer_spells_everything(tmp_path):
+    make_speechless_policy(tmp_path / "bytes")
+    tokenizer = load_policy(tmp_path / "bytes").tokenizer
+    assert tokenizer.decode(tokenizer.encode_plain("é <|end|> 12\n")) == "é <|end|> 12\n"
