@@ -174,17 +174,25 @@ def _by_task(episodes: Sequence[Episode]) -> list[Group]:
 def _open(config: RunConfig, resume: bool) -> tuple[RunStore, bool]:
     """The run's store, and whether the run starts from nothing.
 
-    A directory that only holds a warm start (a checkpoint of step 0) is gone on from unasked.
+    A directory that only holds a warm start (a checkpoint of step 0) is gone on from unasked; one
+    whose run never got to an episode (Docker was down) is begun again.
     """
-    if RunStore.exists(config.run.dir):
-        store = RunStore.open(config.run.dir)
-        if resume or store.checkpoints.latest() == 0:
-            fresh = store.checkpoints.latest() is None
-            if fresh and store.metrics("imitation/"):
-                store.close()
-                raise _unfinished_warmstart(config.run.dir)
-            return store, fresh
-        store.close()
+    if not RunStore.exists(config.run.dir):
+        return RunStore.create(config.run.dir, config.plain()), True
+    store = RunStore.open(config.run.dir)
+    latest = store.checkpoints.latest()
+    if latest == 0 or (resume and latest is not None):
+        return store, False
+    unfinished = latest is None and store.metrics("imitation/")
+    empty = latest is None and not store.summaries(limit=1)
+    if resume and not unfinished:
+        return store, True
+    store.close()
+    if unfinished:
+        raise _unfinished_warmstart(config.run.dir)
+    if empty:
+        # The configuration of now, not of then, is the run's.
+        (store.directory / "run.yaml").unlink()
     return RunStore.create(config.run.dir, config.plain()), True
 
 
