@@ -66,7 +66,7 @@ class _Extraction:
 
     def member(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         parts = PurePosixPath(member.name).parts
-        if not parts or parts[0] == "/" or ".." in parts:
+        if not parts or parts[0].startswith("/") or ".." in parts:
             return
         path = self.target.joinpath(*parts)
         if not self.real_parents(path):
@@ -105,7 +105,7 @@ class _Extraction:
     def hard_link(self, path: Path, linkname: str) -> None:
         """A second name of a file that has been extracted already: a copy of it."""
         parts = PurePosixPath(linkname).parts
-        if not parts or parts[0] == "/" or ".." in parts:
+        if not parts or parts[0].startswith("/") or ".." in parts:
             return
         original = self.target.joinpath(*parts)
         if not self.real_parents(original) or not os.path.lexists(original):

@@ -144,7 +144,11 @@ class Learner:
             self.reference.load_state_dict(state["reference"])
         if self.memory is not None:
             self.memory.load_state_dict(state["memory"])
+        # Rates and decay are settings, which a resumed run may have changed; moments are state.
+        groups = [{k: v for k, v in g.items() if k != "params"} for g in self._groups()]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, settings in zip(self._groups(), groups, strict=True):
+            group.update(settings)
         self.version = state["version"]
 
     # What is known before the update.
@@ -314,6 +318,9 @@ class Learner:
             where=f"episode {episodes[row.episode].id!r}" if episodes else "the last batch",
             fix="the weights or the compute dtype overflow; no optimiser step was made",
         )
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return self.optimizer.param_groups
 
     def _policy_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
         return [(n, p) for n, p in self.policy.model.named_parameters() if p.requires_grad]

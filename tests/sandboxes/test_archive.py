@@ -40,6 +40,7 @@ HOSTILE: dict[str, list[Member]] = {
     "parent": [("./", DIR, b""), ("../escaped", FILE, b"x")],
     "deep parent": [("./a/../../escaped", FILE, b"x")],
     "absolute": [("./", DIR, b""), ("/tmp/agentrl-escaped", FILE, b"x")],
+    "two slashes": [("./", DIR, b""), ("//tmp/agentrl-escaped", FILE, b"x")],
     "through a link": [("./", DIR, b""), ("./d", SYM, ".."), ("./d/escaped", FILE, b"x")],
     "through a hard link": [("./", DIR, b""), ("./h", HARD, "../outside"), ("./h", FILE, b"x")],
     "hard link to a link": [("./", DIR, b""), ("./l", SYM, "../outside"), ("./h", HARD, "l")],
