@@ -64,13 +64,12 @@ def test_training_goes_on_from_it_and_keeps_its_curve(
     assert main(["warmstart", "run.yaml", *where]) == 0
     assert "imitated 5 episodes" in capsys.readouterr().out
     curve = losses(world / "run")
-    assert main(["train", "run.yaml", *where, "learner.learning_rate=1.0e-30"]) == 0
+    assert main(["train", "run.yaml", *where, "learner.learning_rate=0.0"]) == 0
     assert losses(world / "run") == curve
     with RunStore.open(world / "run", read_only=True) as store:
         assert len(store.episodes(split="warmstart")) == 5
         before, after = (store.load_checkpoint(step).tensors for step in (0, 1))
-    moved = max(float((before[name] - after[name]).abs().max()) for name in before)
-    assert moved < 1e-20, "it started elsewhere"
+    assert all((before[name] == after[name]).all() for name in before), "it started elsewhere"
 
     assert main(["train", "run.yaml", *where]) == 2
     said = capsys.readouterr().err
