@@ -42,20 +42,23 @@ async def test_a_released_sandbox_comes_back_clean(pool: Pool) -> None:
 
 
 async def test_never_more_than_the_bound(pool: Pool) -> None:
-    busy = 0
-    most = 0
+    held: set[int] = set()
+    both = asyncio.Event()
 
     async def episode() -> None:
-        nonlocal busy, most
         sandbox = await pool.acquire()
-        busy += 1
-        most = max(most, busy)
+        assert id(sandbox) not in held, "one sandbox for two episodes"
+        held.add(id(sandbox))
+        assert len(held) <= 2
+        if len(held) == 2:
+            both.set()
+        await both.wait()
         assert (await sandbox.exec("ls -A; touch mine")).output == ""
-        busy -= 1
+        held.remove(id(sandbox))
         await pool.release(sandbox)
 
-    await asyncio.gather(*(episode() for _ in range(8)))
-    assert most == 2
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(episode() for _ in range(8)))
 
 
 async def test_fresh_is_never_a_used_one_and_never_waits_for_episodes(pool: Pool) -> None:
