@@ -132,6 +132,7 @@ def tiny_policy(
     head_dim: int = 64,
     intermediate: int | None = None,
     max_positions: int = 4096,
+    initializer_range: float = 0.02,
     seed: int = 0,
     device: str = "cpu",
 ) -> Policy:
@@ -140,6 +141,8 @@ def tiny_policy(
     Args:
         template: Jinja source; None takes the compact template that ships with agentrl.
         intermediate: width of the feed-forward layers; None: 3 * hidden.
+        initializer_range: standard deviation of the fresh weights. At widths of a few hundred,
+            1 / sqrt(hidden) learns to copy from the context in a fraction of the steps.
         seed: the same seed gives the same weights.
     """
     from transformers import Qwen3Config, Qwen3ForCausalLM
@@ -154,6 +157,7 @@ def tiny_policy(
         head_dim=head_dim,
         intermediate_size=intermediate or 3 * hidden,
         max_position_embeddings=max_positions,
+        initializer_range=initializer_range,
         tie_word_embeddings=True,
         eos_token_id=list(chat.stop_ids),
         bos_token_id=None,

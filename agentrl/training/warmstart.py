@@ -39,10 +39,16 @@ class WarmstartResult:
         )
 
 
-def warmstart(config: RunConfig, *, progress: Progress | None = None) -> WarmstartResult:
+def warmstart(
+    config: RunConfig, *, practice: Sequence[Episode] = (), progress: Progress | None = None
+) -> WarmstartResult:
     """Do what the `warmstart` section says and save the weights as step 0 of the run.
 
     `train` then goes on from there. Raises ConfigError when there is no such section.
+
+    Args:
+        practice: further conversations to imitate on the way, as text without tokens. Each is seen
+            once; they are spread evenly over the optimiser steps and come on top of `batch_size`.
     """
     progress = progress or Progress()
     if config.warmstart is None:
@@ -50,8 +56,8 @@ def warmstart(config: RunConfig, *, progress: Progress | None = None) -> Warmsta
     policy = make_policy(config)
     with _open(config) as store:
         episodes = gather(config, policy, store, progress)
-        result = imitate(config, policy, store, episodes, progress)
-    return result
+        practised = rerender_all(policy, practice)
+        return imitate(config, policy, store, episodes, progress, practice=practised)
 
 
 def _open(config: RunConfig) -> RunStore:
@@ -115,6 +121,8 @@ def imitate(
     store: RunStore,
     episodes: Sequence[Episode],
     progress: Progress,
+    *,
+    practice: Sequence[Episode] = (),
 ) -> WarmstartResult:
     """Epochs of shuffled batches with a linear decay of the learning rate."""
     from agentrl.learner import Learner
@@ -134,13 +142,14 @@ def imitate(
     )
     shuffle = random.Random(derive_seed(config.train.seed, "imitation"))
     order = list(range(len(episodes)))
+    practice = shuffle.sample(practice, len(practice))
     losses: list[float] = []
     progress.stage(f"imitating {len(episodes)} episodes")
     for _ in range(settings.epochs):
         shuffle.shuffle(order)
         for start in range(0, len(order), settings.batch_size):
             batch = [episodes[i] for i in order[start : start + settings.batch_size]]
-            metrics = learner.imitate(batch)
+            metrics = learner.imitate(batch + practice[len(losses) :: steps])
             losses.append(metrics["loss"])
             store.add_metrics(len(losses), {"imitation/loss": metrics["loss"]})
             if len(losses) % max(1, steps // 10) == 0:

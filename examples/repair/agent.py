@@ -17,21 +17,36 @@ _ROW = re.compile(r"^(\d+)\|(.*)$", re.MULTILINE)
 _PASSED = re.compile(r"\b\d+ passed\b")
 _FAILED = re.compile(r"\b\d+ (failed|error)")
 
-_PAIRS = (
-    ("==", "!="),
-    ("<", ">"),
-    ("<=", ">="),
-    ("is", "is not"),
-    ("in", "not in"),
-    ("+", "-"),
-    ("+=", "-="),
-    ("*", "//"),
-    ("and", "or"),
-)
-SWAPS = {old: new for pair in _PAIRS for old, new in (pair, pair[::-1])}
+# What each operator may have been before somebody got it wrong.
+REPAIRS = {
+    "==": ("!=",),
+    "!=": ("==",),
+    "<": (">",),
+    ">": ("<",),
+    "<=": (">=",),
+    ">=": ("<=",),
+    "is": ("is not",),
+    "is not": ("is",),
+    "in": ("not in",),
+    "not in": ("in",),
+    "and": ("or",),
+    "or": ("and",),
+    "+": ("-",),
+    "-": ("+",),
+    "+=": ("-=",),
+    "-=": ("+=",),
+    "*": ("//", "/"),
+    "//": ("*", "%"),
+    "&": ("|", "^"),
+    "|": ("&",),
+    "<<": (">>",),
+    ">>": ("<<",),
+    "<<=": (">>=",),
+    ">>=": ("<<=",),
+}
 _TOKEN = re.compile(
     r"\bis not\b|\bnot in\b|\b(?:and|or|is|in)\b|\bfor\b[^:]*?\bin\b"
-    r"|<=|>=|==|!=|\+=|-=|//|\*\*|->|[-+*<>]"
+    r"|<<=|>>=|\*\*|->|<<|>>|[-+*/%&|^]=|//=?|[<>=!]=|[-+*/%&|^<>]"
 )
 
 
@@ -40,22 +55,24 @@ class Habits:
     """How often the agent does the wrong thing (probabilities)."""
 
     tests_first: float = 0.2
-    submits_untested: float = 0.15
-    gives_up: float = 0.3
+    submits_untested: float = 0.3
+    gives_up: float = 0.4
     forgets_undo: float = 0.5
 
 
 def edits(view: str) -> dict[tuple[str, str], list[int]]:
-    """Every edit (old, new) that turns round one operator in the rows of a view, and the lines
-    that it could be on; lines that hold `old` twice are left out."""
+    """Every edit (old, new) of one operator in the rows of a view, and the lines that it could be
+    on; lines that hold `old` twice are left out."""
     found: dict[tuple[str, str], list[int]] = {}
     for number, code in _ROW.findall(view):
         if '"""' in code:
             continue
         tokens = [m.group() for m in _TOKEN.finditer(code.split("#")[0])]
         for old in dict.fromkeys(tokens):
-            if old in SWAPS and tokens.count(old) == 1:
-                found.setdefault((old, SWAPS[old]), []).append(int(number))
+            # `is` stands in `is not` as well.
+            if sum(old in (token, *token.split()) for token in tokens) == 1:
+                for new in REPAIRS.get(old, ()):
+                    found.setdefault((old, new), []).append(int(number))
     return found
 
 

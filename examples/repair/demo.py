@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from agentrl.core import AgentRLError
+from agentrl.core import AgentRLError, Episode
 from agentrl.environments.swe import SynthSettings, synthesise
 from agentrl.store import RunStore
 from agentrl.training.build import load_tasks, make_provider
@@ -35,10 +35,12 @@ from agentrl.training.plots import plot_run
 from agentrl.training.progress import Progress
 from agentrl.training.statistics import Interval, difference
 from agentrl.training.warmstart import record, warmstart
+from examples.repair.exercises import make_exercises
 from examples.repair.policy import make_policy, make_speechless_policy
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = "algorithms==1.0.1"
+EXERCISES = 12_000
 OPERATORS = ("comparison", "arithmetic", "boolean")
 
 
@@ -92,8 +94,8 @@ class Demo:
         with watch(Progress()) as progress:
             if not self.tasks.exists():
                 asyncio.run(self.make_tasks(progress))
-            self.make_policy(progress)
-            imitated = warmstart(self._imitating(), progress=progress)
+            exercises = self.make_policy(progress)
+            imitated = warmstart(self._imitating(), practice=exercises, progress=progress)
             progress.note(str(imitated))
             result = train(self.config, progress=progress)
         return self.report(result)
@@ -118,8 +120,9 @@ class Demo:
             f"tasks {counts}; bugs that no test noticed and others: {dict(made.rejected)}"
         )
 
-    def make_policy(self, progress: Progress) -> None:
-        """Record the script with a throw-away tokenizer, then make the policy from its words."""
+    def make_policy(self, progress: Progress) -> list[Episode]:
+        """Record the script with a throw-away tokenizer, then make the policy from its words and
+        those of the exercises, which are returned."""
         script = self.config.warmstart
         assert isinstance(script, ScriptedWarmstart)
         speechless = self.dir / "script" / "tokenizer"
@@ -138,8 +141,13 @@ class Demo:
         episodes = asyncio.run(record(recording, lender, script, progress))
         with RunStore.create(self.dir / "script" / "run", self.config.plain()) as store:
             store.add_episodes(0, "train", episodes)
-        size = make_policy(episodes, self.dir / "policy", seed=self.seed)
-        progress.note(f"a policy of {size:,} weights, {len(episodes)} scripted episodes to imitate")
+        exercises = make_exercises(EXERCISES, self.seed)
+        size = make_policy([*episodes, *exercises], self.dir / "policy", seed=self.seed)
+        progress.note(
+            f"a policy of {size:,} weights; to imitate: {len(episodes)} scripted episodes, "
+            f"{len(exercises):,} exercises"
+        )
+        return exercises
 
     def _imitating(self) -> RunConfig:
         """The run, with the recorded episodes as what is imitated."""

@@ -34,12 +34,13 @@ def make_policy(episodes: Sequence[Episode], path: Path, *, seed: int) -> int:
     policy = tiny_policy(
         tokenizer,
         hidden=128,
-        layers=3,
-        heads=4,
-        kv_heads=4,
+        layers=2,
+        heads=6,
+        kv_heads=6,
         head_dim=32,
         intermediate=320,
         max_positions=4096,
+        initializer_range=0.1,
         seed=seed,
     )
     save_policy(policy, path)

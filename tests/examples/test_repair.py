@@ -11,7 +11,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from agentrl.core import Episode, Message, Task, Turn
 from agentrl.models import load_policy
-from examples.repair.agent import SWAPS, Habits, edits, mediocre
+from agentrl.episodes import dialect
+from agentrl.sandboxes import ProcessPool
+from agentrl.tools import Editor, ToolError
+from examples.repair.agent import REPAIRS, Habits, edits, mediocre
+from examples.repair.exercises import make_exercises
 from examples.repair.policy import make_policy, make_speechless_policy
 
 VIEW = """calc.py
@@ -46,8 +50,58 @@ def test_edits_are_what_stands_once_in_a_line_of_code():
     }
 
 
-def test_every_swap_can_be_swapped_back():
-    assert all(SWAPS[new] == old for old, new in SWAPS.items())
+def test_an_edit_offers_every_operator_that_may_have_stood_there():
+    assert edits("3|    return n // 2 << 1") == {
+        ("//", "*"): [3],
+        ("//", "%"): [3],
+        ("<<", ">>"): [3],
+    }
+
+
+async def test_exercises_are_answered_as_the_editor_would_take_it():
+    """Every call of an answer applies to the rows shown, or names the lines as the editor does."""
+    pool = ProcessPool(size=1)
+    try:
+        sandbox = await pool.acquire()
+        for exercise in make_exercises(60, seed=1, folder=Path(__file__).parents[2] / "agentrl"):
+            view, *said = exercise.turns
+            rows = [r.split("|", 1) for r in view.observations[0].content.split("\n")]
+            first = int(rows[0][0])
+            code = "\n" * (first - 1) + "\n".join(code for _, code in rows) + "\n"
+            await sandbox.write("repo/lines.txt", code)
+            editor = Editor(sandbox, "repo")
+            await editor.view("lines.txt")
+            for turn in said:
+                assert await _answers(editor, turn), turn.text + view.observations[0].content
+    finally:
+        await pool.close()
+
+
+async def _answers(editor: Editor, turn: Turn) -> bool:
+    """Whether the editor does with each call of a message what the exercise says that it does."""
+    answer = turn.observations[0].content
+    for call in dialect("pythonic").parse(turn.text):
+        try:
+            shown = await editor.edit(**call.arguments)
+        except ToolError as error:
+            if answer:
+                return answer == f"error: {error}"
+            if "give the line" not in str(error):
+                return False
+        else:
+            if answer and shown.split("\n")[0] != answer:
+                return False
+            await editor.undo()
+    return True
+
+
+def test_exercises_are_the_same_for_a_seed():
+    folder = Path(__file__).parents[2] / "agentrl" / "core"
+    once, again, other = (
+        [[t.text for t in e.turns] for e in make_exercises(40, seed, folder)] for seed in (3, 3, 4)
+    )
+    assert once == again
+    assert once != other
 
 
 def test_the_script_is_the_same_for_a_seed_and_ends_by_submitting():
@@ -85,7 +139,7 @@ def test_an_operator_is_one_token_wherever_it_stands(tmp_path):
     policy = load_policy(tmp_path / "policy")
     assert size == sum(p.numel() for p in policy.model.parameters())
     encode = policy.tokenizer.encode_plain
-    for operator in SWAPS:
+    for operator in REPAIRS:
         inside = encode(f"    if a {operator} b:")
         called = encode(f'[edit(old="{operator}", new="x")]')
         alone = encode(operator)
