@@ -10,8 +10,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from agentrl.core import Episode, Message, Task, Turn
-from agentrl.models import load_policy
 from agentrl.episodes import dialect
+from agentrl.models import load_policy
 from agentrl.sandboxes import ProcessPool
 from agentrl.tools import Editor, ToolError
 from examples.repair.agent import REPAIRS, Habits, edits, mediocre
