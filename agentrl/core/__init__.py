@@ -3,6 +3,7 @@
 Nothing here imports anything of agentrl outside `core`, and nothing heavier than numpy.
 """
 
+from agentrl.core.chat import ChatModel, ChatReply, Scorer, TokenScores
 from agentrl.core.engine import Engine, Generation, Sampling
 from agentrl.core.episode import Episode, Group, Origin, Segment, SegmentBuilder, Status, Turn
 from agentrl.core.errors import (
@@ -21,6 +22,8 @@ from agentrl.core.task import Task
 
 __all__ = [
     "AgentRLError",
+    "ChatModel",
+    "ChatReply",
     "Check",
     "ConfigError",
     "Engine",
@@ -40,11 +43,13 @@ __all__ = [
     "SandboxError",
     "SandboxProvider",
     "Score",
+    "Scorer",
     "Segment",
     "SegmentBuilder",
     "Status",
     "Task",
     "TaskFileError",
+    "TokenScores",
     "ToolCall",
     "ToolResult",
     "Turn",
