@@ -34,6 +34,7 @@ class SupervisedSandbox:
 
     id: str
     workdir: str
+    pythons: frozenset[str] = frozenset({"python3"})
     _channel: Channel
 
     def __init__(self) -> None:
@@ -64,6 +65,15 @@ class SupervisedSandbox:
     async def start(self, argv: list[str], *, cwd: str | None = None) -> Program:
         program = Program(self._channel, argv)
         program.begin({"op": "program", "argv": argv, "cwd": self.path(cwd or ".")})
+        return program
+
+    async def start_python(
+        self, source: str, *, preload: str = "", cwd: str | None = None
+    ) -> Program:
+        """See `agentrl.core.WarmPython`."""
+        program = Program(self._channel, ["python3"])
+        spec = {"op": "python", "source": source, "preload": preload, "cwd": self.path(cwd or ".")}
+        program.begin(spec)
         return program
 
     async def read(self, path: str, *, max_bytes: int = 8 << 20) -> bytes:

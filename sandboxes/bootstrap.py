@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = "agentrl.sandboxes.inside"
-MODULES = ("processes", "files", "job", "spawning", "supervisor")
+MODULES = ("processes", "files", "agent", "zygote", "job", "spawning", "supervisor")
 READ_PROGRAM = (
+    "import sys\n"
+    "sys.path[:] = filter(None, sys.path)\n"
     "import os\n"
     "def take(n, t=b''):\n"
     "    while len(t) < n: t += os.read(0, n - len(t)) or exit(0)\n"
     "    return t\n"
+    "modules = take(int(take(8)))\n"
+    "exec(modules)\n"
     "exec(take(int(take(8))))"
 )
 # No site, no environment variables of the image.
@@ -30,7 +34,7 @@ for part in {package!r}.split("."):
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = []
 package = sys.modules[name]
-for module, text in {modules!r}:
+for module, text in {sources!r}:
     loaded = types.ModuleType(name + "." + module)
     sys.modules[loaded.__name__] = loaded
     setattr(package, module, loaded)
@@ -41,12 +45,14 @@ for module, text in {modules!r}:
 @cache
 def _modules() -> str:
     folder = Path(__file__).with_name("inside")
-    modules = [(name, (folder / f"{name}.py").read_text()) for name in MODULES]
-    return LOADER.format(package=PACKAGE, modules=modules)
+    sources = [(name, (folder / f"{name}.py").read_text()) for name in MODULES]
+    return LOADER.format(package=PACKAGE, sources=sources)
 
 
 def program(config: dict[str, Any]) -> bytes:
-    """The first bytes to send to `python3 *INTERPRETER_OPTIONS`: length and text."""
-    text = f"{_modules()}\nimport json\nloaded.main(json.loads({json.dumps(config)!r}))"
-    data = text.encode()
-    return b"%08d" % len(data) + data
+    """The first bytes to send to `python3 *INTERPRETER_OPTIONS`: two texts with their lengths,
+    the modules (which the supervisor keeps, to start another Python with) and what to run."""
+    config = {**config, "boot": READ_PROGRAM}
+    run = f"import json\nloaded.main(json.loads({json.dumps(config)!r}))"
+    parts = (_modules().encode(), run.encode())
+    return b"".join(b"%08d" % len(part) + part for part in parts)

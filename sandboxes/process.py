@@ -40,6 +40,7 @@ class ProcessSandbox(SupervisedSandbox):
         self._home = Path(tempfile.mkdtemp(prefix="agentrl-process-"))
         self.id = self._home.name
         self.workdir = str(self._home / "work")
+        self.pythons = frozenset({"python3", sys.executable})
         self._supervisor: subprocess.Popen[bytes] | None = None
 
     @classmethod

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-from agentrl.core import InfraError, Process, Sandbox, SandboxError
+from agentrl.core import InfraError, Process, Sandbox, SandboxError, WarmPython
 
 _START_SECONDS = 60.0
 # On top of the deadline that the server itself keeps.
@@ -21,6 +21,13 @@ _PRELUDE = (
     "import sys; sys.path[:] = filter(None, sys.path); "
     "exec(compile(sys.argv.pop(), 'pytest_server', 'exec'))"
 )
+# What every pytest imports at its start; see `WarmPython`.
+PRELOAD = """
+import importlib, pdb, doctest, unittest.mock
+import pytest, _pytest.config, _pytest.unittest
+for name in (*_pytest.config.essential_plugins, *_pytest.config.default_plugins):
+    importlib.import_module("_pytest." + name)
+"""
 _CLEARED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONPYCACHEPREFIX")
 
 
@@ -162,10 +169,7 @@ class PytestClient:
             raise
 
     async def _start(self) -> Process:
-        unset = [word for name in _CLEARED for word in ("-u", name)]
-        interpreter = [self._python, "-s", "-S", "-B", "-c", _PRELUDE, _server_source()]
-        argv = ["env", *unset, "PYTHONHASHSEED=0", *interpreter]
-        process = await self._sandbox.start(argv, cwd="/")
+        process = await self._begun()
         try:
             await process.request("{}", timeout=_START_SECONDS)
         except SandboxError:
@@ -178,6 +182,14 @@ class PytestClient:
                 fix=f"install pytest for `{self._python}` in the sandbox's image",
             ) from error
         return process
+
+    async def _begun(self) -> Process:
+        sandbox = self._sandbox
+        if isinstance(sandbox, WarmPython) and self._python in sandbox.pythons:
+            return await sandbox.start_python(_server_source(), preload=PRELOAD, cwd="/")
+        unset = [word for name in _CLEARED for word in ("-u", name)]
+        interpreter = [self._python, "-s", "-S", "-B", "-c", _PRELUDE, _server_source()]
+        return await sandbox.start(["env", *unset, "PYTHONHASHSEED=0", *interpreter], cwd="/")
 
 
 @functools.lru_cache(maxsize=1)

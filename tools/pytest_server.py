@@ -377,6 +377,7 @@ def main() -> None:
     for name in [name for name in os.environ if name.startswith("PYTEST")]:
         del os.environ[name]
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    sys.dont_write_bytecode = True
     plugins = import_pytest()
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):

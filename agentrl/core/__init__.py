@@ -15,7 +15,7 @@ from agentrl.core.errors import (
     TaskFileError,
 )
 from agentrl.core.messages import Image, Message, ToolCall, ToolResult
-from agentrl.core.sandbox import ExecResult, Process, Sandbox, SandboxProvider
+from agentrl.core.sandbox import ExecResult, Process, Sandbox, SandboxProvider, WarmPython
 from agentrl.core.score import Check, Reward, Score
 from agentrl.core.seeds import derive_seed
 from agentrl.core.task import Task
@@ -53,5 +53,6 @@ __all__ = [
     "ToolCall",
     "ToolResult",
     "Turn",
+    "WarmPython",
     "derive_seed",
 ]

@@ -104,6 +104,29 @@ class Sandbox(Protocol):
 
 
 @runtime_checkable
+class WarmPython(Protocol):
+    """A sandbox that can start Python programs from a process that has imported things already.
+
+    Attributes:
+        pythons: the names of the interpreter that it does this for.
+    """
+
+    pythons: frozenset[str]
+
+    async def start_python(
+        self, source: str, *, preload: str = "", cwd: str | None = None
+    ) -> Process:
+        """Start a program as `python -s -S -c source` would: no `site`, installed packages on the
+        path, no PYTHON* variables but a hash seed of 0.
+
+        Args:
+            preload: Python text of trusted imports that only read the image; run once per text in
+                the sandbox, before any program, out of the agent's reach, and kept by `reset`.
+        """
+        ...
+
+
+@runtime_checkable
 class SandboxProvider(Protocol):
     """Where environments get sandboxes from; shared by many episodes on one event loop.
 

@@ -45,9 +45,10 @@ def tree(roots: list[int], keep: dict[int, bytes | None]) -> dict[int, bytes]:
     return found
 
 
-def others() -> list[str]:
-    """Every process of this pid namespace except the first one."""
-    return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+def others(but: int) -> list[str]:
+    """Every process of this pid namespace except the first one and one more."""
+    keep = ("1", str(but))
+    return [name for name in os.listdir("/proc") if name.isdigit() and name not in keep]
 
 
 def ipc_left() -> str:

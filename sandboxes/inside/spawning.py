@@ -11,10 +11,14 @@ import contextlib
 import os
 import resource
 import signal
+import sys
 from collections.abc import Iterator
 from typing import Any
 
+from agentrl.sandboxes.inside import processes
+from agentrl.sandboxes.inside.agent import become_agent
 from agentrl.sandboxes.inside.files import OPERATIONS, wipe
+from agentrl.sandboxes.inside.zygote import Zygote
 
 # The OOM killer must choose the agent's processes, not the supervisor.
 PREFIX = "echo 500 >/proc/self/oom_score_adj; "
@@ -35,6 +39,7 @@ class Spawner:
         self.env = {**os.environ, **config["env"]}
         shells = ("/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash")
         self.bash = next((path for path in shells if os.path.exists(path)), None)
+        self.zygote = Zygote(config, self.env)
         os.umask(0o022)
         for name, value in config["rlimits"].items():
             resource.setrlimit(getattr(resource, "RLIMIT_" + name.upper()), (value, value))
@@ -66,6 +71,21 @@ class Spawner:
             pid = self._spawn(argv, cwd, _dup((stdin_reader, 0), (out_writer, 1), (err_writer, 2)))
         return pid, out, err, stdin
 
+    def python(self, spec: dict[str, Any]) -> tuple[int, int, int, int]:
+        """A fork of the waiting Python: (pid, stdout, stderr, stdin)."""
+        out, out_writer = os.pipe()
+        err, err_writer = os.pipe()
+        stdin_reader, stdin = os.pipe()
+        with _pipes((out, err, stdin), (out_writer, err_writer, stdin_reader)):
+            spec = {**spec, "cwd": spec["cwd"] or self.config["workdir"]}
+            pid = self.zygote.fork(spec, (stdin_reader, out_writer, err_writer))
+        return pid, out, err, stdin
+
+    def kill_all(self) -> None:
+        """End every process of the agent's uid, and of no other."""
+        with self._disguise("/"):
+            processes.kill(-1)
+
     def operation(self, name: str, path: str) -> tuple[int, int, int, int]:
         """A file operation: (pid, stdout, stderr, stdin); a failure's errno ends its stderr."""
         out, out_writer = os.pipe()
@@ -79,7 +99,7 @@ class Spawner:
                         os.dup2(source, target)
                     # Other pipes' ends left open here would hide the end of the data.
                     os.closerange(3, 1 << 16)
-                    self._become_agent()
+                    become_agent(self.config, self.env)
                     OPERATIONS[name](path)
                     os._exit(0)
                 except OSError as error:
@@ -95,7 +115,7 @@ class Spawner:
         if pid == 0:
             try:
                 signal.alarm(30)
-                self._become_agent()
+                become_agent(self.config, self.env)
                 os.chdir("/")
                 wipe(self.config["writable"])
                 os._exit(0)
@@ -134,21 +154,6 @@ class Spawner:
             os.setresuid(0, 0, 0)
             os.setresgid(0, 0, 0)
             os.chdir("/")
-
-    def _become_agent(self) -> None:
-        """In a forked child, for good."""
-        signal.set_wakeup_fd(-1)
-        for name in ("PIPE", "XFSZ", "CHLD", "TERM", "INT", "HUP"):
-            signal.signal(getattr(signal, "SIG" + name), signal.SIG_DFL)
-        os.setsid()
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("500")
-        uid = self.config["uid"]
-        if uid is not None:
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
-        os.environ.clear()
-        os.environ.update(self.env)
 
 
 def _dup(*pairs: tuple[int, int]) -> list[tuple]:

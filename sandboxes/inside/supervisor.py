@@ -150,6 +150,8 @@ class Supervisor:
         if spec["op"] == "program":
             pipes = self.spawner.program(spec["argv"], spec["cwd"])
             job.pid, job.out, job.err, job.stdin = pipes
+        elif spec["op"] == "python":
+            job.pid, job.out, job.err, job.stdin = self.spawner.python(spec)
         elif spec["op"] != "shell":
             pipes = self.spawner.operation(spec["op"], spec["path"])
             job.pid, job.out, job.err, job.stdin = pipes
@@ -208,9 +210,10 @@ class Supervisor:
 
     # Ending processes.
 
-    def below(self) -> list[int]:
-        found = processes.children(os.getpid())
-        return [pid for pid in found if self.warm is None or pid != self.warm[0]]
+    def below(self, *, warm: bool = False) -> list[int]:
+        """Children that run something of the agent's; with the waiting shell when asked."""
+        keep = {self.spawner.zygote.pid, 0 if warm or self.warm is None else self.warm[0]}
+        return [pid for pid in processes.children(os.getpid()) if pid not in keep]
 
     def kill_job(self, job: Job) -> None:
         """End all that the job started, wherever it moved to; older survivors stay."""
@@ -234,7 +237,7 @@ class Supervisor:
             self.reap()
             time.sleep(0.0005)
         if victims and self.init:
-            processes.kill(-1)
+            self.spawner.kill_all()
         if job.code is None:
             job.code = 137
 
@@ -243,23 +246,27 @@ class Supervisor:
         until = time.monotonic() + 5.0
         while time.monotonic() < until:
             if self.init:
-                processes.kill(-1)
-            for pid in [] if self.init else processes.tree(processes.children(os.getpid()), {}):
+                self.spawner.kill_all()
+            for pid in [] if self.init else processes.tree(self.below(warm=True), {}):
                 processes.kill(pid)
-            if not self.reap() and not (self.init and processes.others()):
+            self.reap()
+            zygote = self.spawner.zygote.pid
+            if not (processes.others(zygote) if self.init else self.below(warm=True)):
                 return True
             time.sleep(0.0005)
         return False
 
-    def reap(self) -> bool:
-        """Collect the exit codes of the dead; False when no child is left at all."""
+    def reap(self) -> None:
+        """Collect the exit codes of the dead."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return False
+                return
             if pid == 0:
-                return True
+                return
+            if pid == self.spawner.zygote.pid:
+                self.spawner.zygote.end()
             if self.warm and pid == self.warm[0]:
                 os.close(self.warm[1])
                 os.close(self.warm[2])
