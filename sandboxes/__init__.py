@@ -2,6 +2,7 @@
 
 from agentrl.sandboxes.docker import DockerSandbox, Limits
 from agentrl.sandboxes.engine import DockerEngine, docker_available, ensure_dockerd
+from agentrl.sandboxes.hive import Hive
 from agentrl.sandboxes.images import ensure_image
 from agentrl.sandboxes.owner import reap
 from agentrl.sandboxes.pool import DockerPool, Pool, ProcessPool
@@ -11,6 +12,7 @@ __all__ = [
     "DockerEngine",
     "DockerPool",
     "DockerSandbox",
+    "Hive",
     "Limits",
     "Pool",
     "ProcessPool",

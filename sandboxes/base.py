@@ -34,6 +34,7 @@ class SupervisedSandbox:
 
     id: str
     workdir: str
+    single_use = False
     pythons: frozenset[str] = frozenset({"python3"})
     _channel: Channel
 

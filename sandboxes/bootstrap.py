@@ -12,6 +12,7 @@ from typing import Any
 
 PACKAGE = "agentrl.sandboxes.inside"
 MODULES = ("processes", "files", "agent", "zygote", "job", "spawning", "supervisor")
+HIVE_MODULES = (*MODULES, "cgroups", "cell", "nursery", "hive")
 READ_PROGRAM = (
     "import sys\n"
     "sys.path[:] = filter(None, sys.path)\n"
@@ -43,16 +44,16 @@ for module, text in {sources!r}:
 
 
 @cache
-def _modules() -> str:
+def _modules(names: tuple[str, ...]) -> str:
     folder = Path(__file__).with_name("inside")
-    sources = [(name, (folder / f"{name}.py").read_text()) for name in MODULES]
+    sources = [(name, (folder / f"{name}.py").read_text()) for name in names]
     return LOADER.format(package=PACKAGE, sources=sources)
 
 
-def program(config: dict[str, Any]) -> bytes:
+def program(config: dict[str, Any], modules: tuple[str, ...] = MODULES) -> bytes:
     """The first bytes to send to `python3 *INTERPRETER_OPTIONS`: two texts with their lengths,
-    the modules (which the supervisor keeps, to start another Python with) and what to run."""
+    the modules (kept there, to start another Python with) and what to run, `main` of the last."""
     config = {**config, "boot": READ_PROGRAM}
     run = f"import json\nloaded.main(json.loads({json.dumps(config)!r}))"
-    parts = (_modules().encode(), run.encode())
+    parts = (_modules(modules).encode(), run.encode())
     return b"".join(b"%08d" % len(part) + part for part in parts)

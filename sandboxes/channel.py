@@ -149,8 +149,12 @@ class Channel(asyncio.Protocol):
         transport.write(self._greeting)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        said = self._stderr.decode("utf-8", "replace").strip()
-        self.lose(said or "its first process ended (killed, out of memory, or removed)")
+        self.lose(self.said or "its first process ended (killed, out of memory, or removed)")
+
+    @property
+    def said(self) -> str:
+        """The end of what its first process wrote to stderr."""
+        return self._stderr.decode("utf-8", "replace").strip()
 
     def pause_writing(self) -> None:
         self._resumed = asyncio.get_running_loop().create_future()
@@ -190,10 +194,13 @@ class Channel(asyncio.Protocol):
                 break
             payload = bytes(self._frames[start + FRAME.size : end])
             start = end
-            if kind == b"O" and number in self._sinks:
-                self._sinks[number].data(payload)
-            elif kind == b"X" and number in self._sinks:
-                self._sinks.pop(number).end(json.loads(payload))
-            elif kind == b"S" and not self.ready.done():
-                self.ready.set_result(json.loads(payload))
+            self.frame(kind, number, payload)
         del self._frames[:start]
+
+    def frame(self, kind: bytes, number: int, payload: bytes) -> None:
+        if kind == b"O" and number in self._sinks:
+            self._sinks[number].data(payload)
+        elif kind == b"X" and number in self._sinks:
+            self._sinks.pop(number).end(json.loads(payload))
+        elif kind == b"S" and not self.ready.done():
+            self.ready.set_result(json.loads(payload))

@@ -19,10 +19,10 @@ from typing import Any
 
 from agentrl.core import SandboxError
 from agentrl.sandboxes.base import SupervisedSandbox
-from agentrl.sandboxes.bootstrap import INTERPRETER_OPTIONS, program
+from agentrl.sandboxes.bootstrap import program
 from agentrl.sandboxes.channel import Channel
-from agentrl.sandboxes.engine import DockerEngine, image_missing
-from agentrl.sandboxes.owner import OWNER, owner, remove
+from agentrl.sandboxes.container import container_config, remove_own, start
+from agentrl.sandboxes.engine import DockerEngine
 
 UID = 1000
 HOME = "/home/agent"
@@ -106,10 +106,10 @@ class DockerSandbox(SupervisedSandbox):
 
     async def _open(self) -> None:
         self.id = f"agentrl-{secrets.token_hex(4)}"
-        self._channel = Channel(self.id, program(self._supervisor()), docker=True)
+        self._channel = Channel(self.id, program(supervisor_config(self.workdir)), docker=True)
         # Also at interpreter exit, but not in a forked child of the owner.
         self._remove = weakref.finalize(
-            self, _remove_own, os.getpid(), self._engine, self.id
+            self, remove_own, os.getpid(), self._engine, self.id
         )  # fmt: skip
         try:
             stream = await self._engine.call(self._start)
@@ -125,70 +125,49 @@ class DockerSandbox(SupervisedSandbox):
             raise
 
     def _start(self) -> socket.socket:
-        """Create, attach, start (in a thread); the stream is attached first and loses nothing."""
-        import docker.errors
-
-        api = self._engine.api
-        try:
-            container = api.create_container_from_config(self._config(), self.id)["Id"]
-        except docker.errors.ImageNotFound as error:
-            raise image_missing(self.image, self._engine.host) from error
-        self._volumes = bool(api.inspect_image(self.image)["Config"].get("Volumes"))
-        asked = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-        attached = api.attach_socket(container, params=asked)
-        stream = socket.socket(fileno=os.dup(attached.fileno()))
-        attached.close()
-        try:
-            api.start(container)
-        except BaseException:
-            stream.close()
-            raise
-        stream.setblocking(False)
+        """In a thread."""
+        stream = start(self._engine, self.id, self._config())
+        described = self._engine.api.inspect_image(self.image)
+        self._volumes = bool(described["Config"].get("Volumes"))
         return stream
 
-    def _supervisor(self) -> dict[str, Any]:
-        return {
-            "uid": UID,
-            "workdir": self.workdir,
-            "env": {"HOME": HOME, "USER": "agent", "LANG": "C.UTF-8", "TMPDIR": "/tmp"},
-            "rlimits": {"core": 0},
-            "writable": [
-                [self.workdir, 0o755],
-                [HOME, 0o755],
-                ["/tmp", 0o1777],
-                ["/dev/shm", 0o1777],
-                ["/dev/mqueue", 0o1777],
-            ],
-        }
-
     def _config(self) -> dict[str, Any]:
-        return {
-            "Image": self.image,
-            "Entrypoint": ["python3"],
-            "Cmd": INTERPRETER_OPTIONS,
-            "User": "0:0",
-            "WorkingDir": "/",
-            "Hostname": "sandbox",
-            "OpenStdin": True,
-            "StdinOnce": True,
-            "AttachStdin": True,
-            "AttachStdout": True,
-            "AttachStderr": True,
-            "NetworkDisabled": True,
-            "Labels": {OWNER: owner()},
-            "Healthcheck": {"Test": ["NONE"]},
-            "HostConfig": _host_config(self.limits, self.workdir),
-        }
+        return container_config(self.image, _host_config(self.limits, self.workdir))
+
+
+def supervisor_config(workdir: str) -> dict[str, Any]:
+    """What a supervisor has to know, see `inside/supervisor.py`."""
+    return {
+        "uid": UID,
+        "workdir": workdir,
+        "env": {"HOME": HOME, "USER": "agent", "LANG": "C.UTF-8", "TMPDIR": "/tmp"},
+        "rlimits": {"core": 0},
+        "writable": [
+            [workdir, 0o755],
+            [HOME, 0o755],
+            ["/tmp", 0o1777],
+            ["/dev/shm", 0o1777],
+            ["/dev/mqueue", 0o1777],
+        ],
+    }
+
+
+def writable_folders(limits: Limits, workdir: str) -> dict[str, str]:
+    """Options of the tmpfs at each."""
+
+    def tmpfs(size_mb: int, owned: str) -> str:
+        return f"size={size_mb}m,nr_inodes={limits.inodes},{owned}"
+
+    mine = f"mode=0755,uid={UID},gid={UID}"
+    return {
+        workdir: tmpfs(limits.work_mb, mine),
+        HOME: tmpfs(limits.tmp_mb, mine),
+        "/tmp": tmpfs(limits.tmp_mb, "mode=1777"),
+    }
 
 
 def _host_config(limits: Limits, workdir: str) -> dict[str, Any]:
     memory = limits.memory_mb * MB
-
-    def tmpfs(size_mb: int, owned: str) -> str:
-        size = f"size={size_mb}m,nr_inodes={limits.inodes}"
-        return f"rw,exec,nosuid,nodev,{size},{owned}"
-
-    mine = f"mode=0755,uid={UID},gid={UID}"
     return {
         "AutoRemove": True,
         "NetworkMode": "none",
@@ -208,16 +187,10 @@ def _host_config(limits: Limits, workdir: str) -> dict[str, Any]:
             {"Name": "nofile", "Soft": limits.open_files, "Hard": limits.open_files},
         ],
         "Tmpfs": {
-            workdir: tmpfs(limits.work_mb, mine),
-            HOME: tmpfs(limits.tmp_mb, mine),
-            "/tmp": tmpfs(limits.tmp_mb, "mode=1777"),
+            path: f"rw,exec,nosuid,nodev,{options}"
+            for path, options in writable_folders(limits, workdir).items()
         },
         "IpcMode": "private",
         # Output of the agent must not fill the host's disk.
         "LogConfig": {"Type": "none"},
     }
-
-
-def _remove_own(pid: int, engine: DockerEngine, name: str) -> None:
-    if os.getpid() == pid:
-        remove(engine, name)

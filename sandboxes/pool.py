@@ -7,9 +7,10 @@ import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from agentrl.core import Sandbox, SandboxError
+from agentrl.core import PYTEST_IMPORTS, Sandbox, SandboxError
 from agentrl.sandboxes.docker import DockerSandbox, Limits
 from agentrl.sandboxes.engine import DockerEngine
+from agentrl.sandboxes.hive import Hive
 from agentrl.sandboxes.images import ensure_image
 from agentrl.sandboxes.owner import reap
 from agentrl.sandboxes.process import ProcessSandbox
@@ -24,6 +25,8 @@ class Pool:
 
     Args:
         make: starts one sandbox.
+        make_fresh: starts one for `fresh`; by default those are made as the others. When one comes
+            back it goes on to be used, unless its `single_use` is true.
         starts: how many are started at once.
     """
 
@@ -34,10 +37,12 @@ class Pool:
         size: int = 8,
         spare: int = 1,
         starts: int = 2,
+        make_fresh: Callable[[], Awaitable[Sandbox]] | None = None,
     ) -> None:
         if size < 1 or spare < 0 or starts < 1:
             raise ValueError("size and starts are at least 1, spare at least 0")
         self._make = make
+        self._make_fresh = make_fresh
         self._size = size
         self._spare = spare
         self._acquiring = asyncio.Semaphore(size)
@@ -69,7 +74,9 @@ class Pool:
 
     async def fresh(self) -> Sandbox:
         """A sandbox that nobody has used before, for grading."""
-        return await self._take(self._grading, self._unused)
+        if self._make_fresh is None:
+            return await self._take(self._grading, self._unused)
+        return await self._take(self._grading, make=self._make_fresh)
 
     async def release(self, sandbox: Sandbox) -> None:
         """Give it back: it is reset for the next user, or removed when that fails.
@@ -81,7 +88,11 @@ class Pool:
             return
         self._changed()
         try:
-            if self._closed or len(self._used) >= self._size:
+            if (
+                self._closed
+                or getattr(sandbox, "single_use", False)
+                or len(self._used) >= self._size
+            ):
                 await sandbox.close()
                 return
             await sandbox.reset()
@@ -106,12 +117,17 @@ class Pool:
         self._out.clear()
         await asyncio.gather(*(_close_quietly(sandbox) for sandbox in left))
 
-    async def _take(self, bound: asyncio.Semaphore, *stocks: deque[Sandbox]) -> Sandbox:
+    async def _take(
+        self,
+        bound: asyncio.Semaphore,
+        *stocks: deque[Sandbox],
+        make: Callable[[], Awaitable[Sandbox]] | None = None,
+    ) -> Sandbox:
         if self._closed:
             raise SandboxError("pool_closed", "the pool has been closed")
         await bound.acquire()
         try:
-            sandbox = await self._from(*stocks)
+            sandbox = await (make() if make else self._from(*stocks))
         except BaseException:
             bound.release()
             raise
@@ -153,7 +169,13 @@ class Pool:
 
 class DockerPool(Pool):
     """A pool of containers of one image. The first use connects, builds the image where none is
-    named, and removes what dead owners left."""
+    named, and removes what dead owners left.
+
+    Args:
+        hive: take what `fresh` gives from a `Hive`, which costs a tenth of a container; where
+            the engine does not allow that, containers are used all the same.
+        preload: what the hive imports once for all, see `agentrl.core.WarmPython`.
+    """
 
     def __init__(
         self,
@@ -165,29 +187,68 @@ class DockerPool(Pool):
         spare: int = 1,
         starts: int = 2,
         host: str | None = None,
+        hive: bool = True,
+        preload: str = PYTEST_IMPORTS,
     ) -> None:
-        super().__init__(self._create, size=size, spare=spare, starts=starts)
+        super().__init__(
+            self._create, size=size, spare=spare, starts=starts, make_fresh=self._create_fresh
+        )
         self.image = image
         self._limits = limits or Limits()
         self._workdir = workdir
         self._host = host
         self._engine: DockerEngine | None = None
         self._connecting = asyncio.Lock()
+        self._wants_hive, self._preload = hive, preload
+        self._hive: Hive | None = None
+        self._hatching = asyncio.Lock()
 
     async def close(self) -> None:
         await super().close()
+        hive, self._hive = self._hive, None
+        if hive is not None:
+            with contextlib.suppress(SandboxError):
+                await hive.close()
         if self._engine is not None:
             engine, self._engine = self._engine, None
             await asyncio.to_thread(engine.close)
 
     async def _create(self) -> DockerSandbox:
+        engine, image = await self._connected()
+        return await DockerSandbox.create(engine, image, limits=self._limits, workdir=self._workdir)
+
+    async def _create_fresh(self) -> Sandbox:
+        hive = await self._current_hive()
+        return await (hive.cell() if hive else self._from(self._unused))
+
+    async def _current_hive(self) -> Hive | None:
+        """One that lives; None where there can be none."""
+        async with self._hatching:
+            if self._hive is not None and self._hive.gone is None:
+                return self._hive
+            if not self._wants_hive:
+                return None
+            engine, image = await self._connected()
+            try:
+                self._hive = await Hive.create(
+                    engine,
+                    image,
+                    limits=self._limits,
+                    workdir=self._workdir,
+                    preload=self._preload,
+                )
+            except SandboxError as error:
+                if error.cause != "hive_refused":
+                    raise
+                self._wants_hive, self._hive = False, None
+            return self._hive
+
+    async def _connected(self) -> tuple[DockerEngine, str]:
         async with self._connecting:
             if self._engine is None:
                 self._engine = await asyncio.to_thread(self._connect)
         assert self.image is not None
-        return await DockerSandbox.create(
-            self._engine, self.image, limits=self._limits, workdir=self._workdir
-        )
+        return self._engine, self.image
 
     def _connect(self) -> DockerEngine:
         engine = DockerEngine(self._host)

@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-from agentrl.core import InfraError, Process, Sandbox, SandboxError, WarmPython
+from agentrl.core import (
+    PYTEST_IMPORTS,
+    InfraError,
+    Process,
+    Sandbox,
+    SandboxError,
+    WarmPython,
+)
 
 _START_SECONDS = 60.0
 # On top of the deadline that the server itself keeps.
@@ -21,13 +28,6 @@ _PRELUDE = (
     "import sys; sys.path[:] = filter(None, sys.path); "
     "exec(compile(sys.argv.pop(), 'pytest_server', 'exec'))"
 )
-# What every pytest imports at its start; see `WarmPython`.
-PRELOAD = """
-import importlib, pdb, doctest, unittest.mock
-import pytest, _pytest.config, _pytest.unittest
-for name in (*_pytest.config.essential_plugins, *_pytest.config.default_plugins):
-    importlib.import_module("_pytest." + name)
-"""
 _CLEARED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONPYCACHEPREFIX")
 
 
@@ -186,7 +186,7 @@ class PytestClient:
     async def _begun(self) -> Process:
         sandbox = self._sandbox
         if isinstance(sandbox, WarmPython) and self._python in sandbox.pythons:
-            return await sandbox.start_python(_server_source(), preload=PRELOAD, cwd="/")
+            return await sandbox.start_python(_server_source(), preload=PYTEST_IMPORTS, cwd="/")
         unset = [word for name in _CLEARED for word in ("-u", name)]
         interpreter = [self._python, "-s", "-S", "-B", "-c", _PRELUDE, _server_source()]
         return await sandbox.start(["env", *unset, "PYTHONHASHSEED=0", *interpreter], cwd="/")

@@ -15,12 +15,20 @@ from agentrl.core.errors import (
     TaskFileError,
 )
 from agentrl.core.messages import Image, Message, ToolCall, ToolResult
-from agentrl.core.sandbox import ExecResult, Process, Sandbox, SandboxProvider, WarmPython
+from agentrl.core.sandbox import (
+    PYTEST_IMPORTS,
+    ExecResult,
+    Process,
+    Sandbox,
+    SandboxProvider,
+    WarmPython,
+)
 from agentrl.core.score import Check, Reward, Score
 from agentrl.core.seeds import derive_seed
 from agentrl.core.task import Task
 
 __all__ = [
+    "PYTEST_IMPORTS",
     "AgentRLError",
     "ChatModel",
     "ChatReply",

@@ -6,6 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+# What every pytest imports at its start; for `WarmPython`.
+PYTEST_IMPORTS = """
+import importlib, pdb, doctest, unittest.mock
+import pytest, _pytest.config, _pytest.unittest
+for name in (*_pytest.config.essential_plugins, *_pytest.config.default_plugins):
+    importlib.import_module("_pytest." + name)
+"""
+
 
 @dataclass(slots=True)
 class ExecResult:

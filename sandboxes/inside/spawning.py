@@ -11,7 +11,6 @@ import contextlib
 import os
 import resource
 import signal
-import sys
 from collections.abc import Iterator
 from typing import Any
 

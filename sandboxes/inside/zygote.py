@@ -17,6 +17,7 @@ import struct
 import sys
 import traceback
 import types
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from agentrl.sandboxes.inside.agent import become_agent
@@ -25,28 +26,34 @@ LENGTH = struct.Struct(">I")
 PID = struct.Struct(">i")
 DESCRIPTORS = 3
 ANSWER_SECONDS = 60.0
-SERVE = b"from agentrl.sandboxes.inside import zygote; zygote.serve(0)"
+SERVE = "from agentrl.sandboxes.inside import {role} as role; role.serve(0)"
 OWN = "agentrl"
 
 
 class Zygote:
-    """The supervisor's end. It starts with the first program and again when it is gone.
+    """The other end. It starts with the first program and again when it is gone.
 
     Args:
-        config: the supervisor's, with `boot`, see `bootstrap`.
+        config: of the first process, with `boot`, see `bootstrap`.
+        role: the module whose `serve` it runs.
     """
 
-    def __init__(self, config: dict[str, Any], env: dict[str, str]) -> None:
+    def __init__(self, config: dict[str, Any], env: dict[str, str], role: str = "zygote") -> None:
         self.pid = 0
-        self._config, self._env = config, env
+        self._config, self._env, self._role = config, env, role
         self._socket: socket.socket | None = None
 
     def fork(self, spec: dict[str, Any], descriptors: tuple[int, ...]) -> int:
-        """A program with these as stdin, stdout and stderr; its pid, a child of the supervisor."""
+        """A program with these as stdin, stdout and stderr; its pid, a child of this process."""
         if self._socket is None:
             self.spawn()
+        known = {key: spec[key] for key in ("source", "preload", "cwd")}
+        return self.ask(known, descriptors)
+
+    def ask(self, spec: dict[str, Any], descriptors: tuple[int, ...] = (0,) * DESCRIPTORS) -> int:
+        """Send a request, return the answer. Raises OSError."""
         assert self._socket is not None
-        data = json.dumps({key: spec[key] for key in ("source", "preload", "cwd")}).encode()
+        data = json.dumps(spec).encode()
         try:
             rights = struct.pack(f"{DESCRIPTORS}i", *descriptors)
             head = LENGTH.pack(len(data))
@@ -62,7 +69,6 @@ class Zygote:
 
     def spawn(self) -> None:
         ours, theirs = socket.socketpair()
-        ours.settimeout(ANSWER_SECONDS)
         # No -I: it would ignore the hash seed, and with it the order of sets would be random.
         argv = [sys.executable, "-s", "-S", "-u", "-c", self._config["boot"]]
         env = {"PATH": self._env.get("PATH", os.defpath), "PYTHONHASHSEED": "0"}
@@ -72,17 +78,37 @@ class Zygote:
             sys.executable, argv, env, file_actions=[channel, null], setsid=True
         )
         theirs.close()
-        self._socket = ours
         modules = sys.modules["__main__"].__dict__["modules"]
-        start = json.dumps({"config": self._config, "env": self._env}).encode()
-        ours.sendall(b"".join(b"%08d" % len(part) + part for part in (modules, SERVE)))
-        ours.sendall(LENGTH.pack(len(start)) + start)
+        serve = SERVE.format(role=self._role).encode()
+        ours.sendall(b"".join(b"%08d" % len(part) + part for part in (modules, serve)))
+        self._begin(ours)
+
+    def inherit(self, preloaded: str) -> None:
+        """Be a fork of this process, which is clean still and has run that preload."""
+        ours, theirs = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.dup2(theirs.fileno(), 0)
+            os.dup2(os.open(os.devnull, os.O_RDWR), 1)
+            os.closerange(3, 1 << 16)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.setsid()
+            serve(0, preloaded)
+        theirs.close()
+        self._begin(ours)
 
     def end(self) -> None:
         """Forget it; it leaves when its socket closes."""
         if self._socket is not None:
             self._socket.close()
         self._socket, self.pid = None, 0
+
+    def _begin(self, channel: socket.socket) -> None:
+        channel.settimeout(ANSWER_SECONDS)
+        start = json.dumps({"config": self._config, "env": self._env}).encode()
+        channel.sendall(LENGTH.pack(len(start)) + start)
+        self._socket = channel
 
 
 def receive(channel: socket.socket, size: int) -> bytes:
@@ -95,12 +121,26 @@ def receive(channel: socket.socket, size: int) -> bytes:
     return data
 
 
-def serve(descriptor: int) -> NoReturn:
-    """The waiting Python: fork for every request until the supervisor is gone."""
+def serve(descriptor: int, preloaded: str = "") -> NoReturn:
+    """The waiting Python: fork a program for every request."""
+    done = {preloaded}
+
+    def run(spec: dict[str, Any], descriptors: tuple[int, ...], start: dict[str, Any]) -> int:
+        if spec["preload"] not in done:
+            preload(spec["preload"])
+            done.add(spec["preload"])
+        return fork(lambda: None, lambda: program(spec, descriptors, start))
+
+    answer(descriptor, run)
+
+
+def answer(
+    descriptor: int, make: Callable[[dict[str, Any], tuple[int, ...], dict[str, Any]], int]
+) -> NoReturn:
+    """Answer requests with pids until the other end is gone."""
     channel = socket.socket(fileno=descriptor)
     start = json.loads(receive(channel, LENGTH.unpack(receive(channel, LENGTH.size))[0]))
     sys.path.extend(path for path in site_directories() if path not in sys.path)
-    preloaded: set[str] = set()
     while True:
         space = socket.CMSG_SPACE(DESCRIPTORS * 4)
         head, ancillary, _, _ = channel.recvmsg(LENGTH.size, space)
@@ -108,10 +148,7 @@ def serve(descriptor: int) -> NoReturn:
             os._exit(0)
         descriptors = struct.unpack(f"{DESCRIPTORS}i", ancillary[0][2])
         spec = json.loads(receive(channel, LENGTH.unpack(head)[0]))
-        if spec["preload"] not in preloaded:
-            preload(spec["preload"])
-            preloaded.add(spec["preload"])
-        channel.sendall(PID.pack(fork(spec, descriptors, start)))
+        channel.sendall(PID.pack(make(spec, descriptors, start)))
         for each in descriptors:
             os.close(each)
 
@@ -128,8 +165,9 @@ def preload(source: str) -> None:
     gc.freeze()
 
 
-def fork(spec: dict[str, Any], descriptors: tuple[int, ...], start: dict[str, Any]) -> int:
-    """Fork twice, so that the program becomes a child of the supervisor; its pid or -errno."""
+def fork(first: Callable[[], None], then: Callable[[], NoReturn]) -> int:
+    """Run `first` in a fork and `then` in a fork of that, which becomes a child of the parent's
+    parent (its init, or subreaper); its pid, or -errno."""
     reader, writer = os.pipe()
     try:
         middle = os.fork()
@@ -139,11 +177,13 @@ def fork(spec: dict[str, Any], descriptors: tuple[int, ...], start: dict[str, An
         return -(error.errno or 5)
     if middle == 0:
         try:
+            first()
             pid = os.fork()
             if pid == 0:
-                program(spec, descriptors, start)
+                then()
             os.write(writer, PID.pack(pid))
         except OSError as error:
+            os.write(2, f"{error}\n".encode())
             os.write(writer, PID.pack(-(error.errno or 5)))
         finally:
             os._exit(0)
@@ -158,7 +198,7 @@ def program(spec: dict[str, Any], descriptors: tuple[int, ...], start: dict[str,
     """In the fork: become the agent and run the source as `python -s -c` would."""
     code = 1
     try:
-        for source, target in zip(descriptors, range(3)):
+        for target, source in enumerate(descriptors):
             os.dup2(source, target)
         os.closerange(3, 1 << 16)
         env = {k: v for k, v in start["env"].items() if not k.startswith("PYTHON")}

@@ -12,6 +12,7 @@ import pytest
 from agentrl.core import SandboxError
 from agentrl.sandboxes import DockerSandbox, Limits
 from agentrl.sandboxes.docker import MB
+from agentrl.sandboxes.hive import Cell
 
 pytestmark = pytest.mark.docker
 
@@ -204,15 +205,17 @@ for fd in range(64):
 async def test_a_container_lost_in_the_middle_is_an_infrastructure_failure(
     container: DockerSandbox, how: str
 ) -> None:
-    api = container._engine.api
+    cell = isinstance(container, Cell)
+    api = (container._hive if cell else container)._engine.api
+    name = container.id.partition("/")[0]
     program = await container.start(["cat"])
     running = asyncio.create_task(container.exec("sleep 30"))
     await asyncio.sleep(0.2)
     began = time.monotonic()
     if how == "remove":
-        await asyncio.to_thread(api.remove_container, container.id, force=True)
+        await asyncio.to_thread(api.remove_container, name, force=True)
     else:
-        await asyncio.to_thread(api.kill, container.id)
+        await asyncio.to_thread(api.kill, name)
     with pytest.raises(SandboxError) as caught:
         await running
     assert caught.value.cause == "sandbox_died"

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from agentrl.core import Process, Sandbox, SandboxError, WarmPython
-from agentrl.tools.pytest_client import PRELOAD
+from agentrl.core import PYTEST_IMPORTS, Process, Sandbox, SandboxError, WarmPython
 
 _PROBE = Path(__file__).with_name("probe.py")
 # Sets and dictionaries iterate the same way in every run; nothing else of the environment counts.
@@ -103,7 +102,7 @@ class Bench:
     async def _begun(self) -> Process:
         probe, sandbox = _PROBE.read_text("utf-8"), self.sandbox
         if isinstance(sandbox, WarmPython) and self._python in sandbox.pythons:
-            return await sandbox.start_python(_SITE + probe, preload=PRELOAD, cwd="/")
+            return await sandbox.start_python(_SITE + probe, preload=PYTEST_IMPORTS, cwd="/")
         return await sandbox.start([*_CLEAN, self._python, "-s", "-c", probe], cwd="/")
 
     async def load(self, folder: Path) -> None:
