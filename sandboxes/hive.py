@@ -212,11 +212,13 @@ class _Link(Channel):
             channel.lose(f"its hive is gone: {what}")
 
     def pause_writing(self) -> None:
-        for channel in [super(), *self._cells.values()]:
+        super().pause_writing()
+        for channel in self._cells.values():
             channel.pause_writing()
 
     def resume_writing(self) -> None:
-        for channel in [super(), *self._cells.values()]:
+        super().resume_writing()
+        for channel in self._cells.values():
             channel.resume_writing()
 
 

@@ -139,7 +139,8 @@ async def test_programs_start_warm_and_as_the_agent(engine: DockerEngine, image:
         source = (
             "import sys\nloaded = 'pytest' in sys.modules\nfor line in sys.stdin:\n"
             "    import os\n    own = [n for n in sys.modules if n.startswith('agentrl')]\n"
-            "    print(loaded, os.getuid(), own, hash('x'), os.listdir('/proc/self/fd'), flush=True)"
+            "    fds = os.listdir('/proc/self/fd')\n"
+            "    print(loaded, os.getuid(), own, hash('x'), fds, flush=True)"
         )
         first, second = [await cell.start_python(source, preload=PYTEST_IMPORTS) for _ in range(2)]
         said = await first.request("", timeout=20)
