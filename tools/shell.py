@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentrl.core import Sandbox, ToolResult
+from agentrl.core import ExecResult, Sandbox, ToolResult
 from agentrl.tools.definition import tool
 from agentrl.tools.files import Repository
 from agentrl.tools.wording import clip
@@ -43,15 +43,20 @@ class Shell:
             timeout=self.timeout,
             max_output=16 * self.max_output,
         )
-        notes = []
-        if result.truncated:
-            notes.append("[... more output was thrown away ...]")
-        if result.timed_out:
-            notes.append(f"error: stopped after its deadline of {self.timeout:g} s")
-        elif result.exit_code != 0 and not result.truncated:
-            notes.append(f"[exit code {result.exit_code}]")
-        text = clip(result.output.rstrip("\n"), self.max_output)
-        text = "\n".join([*([text] if text else []), *notes]) or "(no output)"
-        if result.timed_out:
-            return ToolResult(text, ok=False, error="deadline")
-        return ToolResult(text)
+        return observation(result, self.timeout, self.max_output)
+
+
+def observation(result: ExecResult, timeout: float, max_output: int) -> ToolResult:
+    """What a command printed, and how it ended if not well."""
+    notes = []
+    if result.truncated:
+        notes.append("[... more output was thrown away ...]")
+    if result.timed_out:
+        notes.append(f"error: stopped after its deadline of {timeout:g} s")
+    elif result.exit_code != 0 and not result.truncated:
+        notes.append(f"[exit code {result.exit_code}]")
+    text = clip(result.output.rstrip("\n"), max_output)
+    text = "\n".join([*([text] if text else []), *notes]) or "(no output)"
+    if result.timed_out:
+        return ToolResult(text, ok=False, error="deadline")
+    return ToolResult(text)
