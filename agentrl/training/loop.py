@@ -20,7 +20,6 @@ from agentrl.training.state import restore_state, save_state
 from agentrl.training.statistics import Interval
 
 if TYPE_CHECKING:
-    from agentrl.engines import TransformersEngine
     from agentrl.learner import Learner
 
 T = TypeVar("T")
@@ -87,7 +86,7 @@ class Trainer:
         await asyncio.to_thread(store.rewind, -1 if fresh else self._done, spare="imitation/")
         self._progress.begin(store.directory.name, steps=last, step=self._done)
         async with workbench(self._config, self._policy, self._progress) as bench:
-            self._hand_over(bench)
+            await self._hand_over(bench)
             try:
                 before = await self._evaluate(bench, store, 0)
                 while self._done < last:
@@ -116,7 +115,7 @@ class Trainer:
 
         self._progress.stage(f"step {step}: learning")
         metrics = await _to_its_end(self._learn, store, step, groups, started, sampled)
-        self._hand_over(bench)
+        await self._hand_over(bench)
         self._progress.step_done(step, metrics)
 
     def _learn(
@@ -133,12 +132,12 @@ class Trainer:
         self._done = step
         return metrics
 
-    def _hand_over(self, bench: Workbench) -> None:
-        """The embedded engine shares the weights; it only has to forget what they computed."""
-        updated = getattr(bench.engine, "weights_updated", None)
-        if updated is not None:
-            engine: TransformersEngine = bench.engine  # type: ignore[assignment]
-            engine.weights_updated(self._learner.version)
+    async def _hand_over(self, bench: Workbench) -> None:
+        """The engine draws from the learner's weights from here on; an embedded one shares them
+        in memory and only forgets what the old ones computed."""
+        from agentrl.models import named_weights
+
+        await bench.engine.load_weights(self._learner.version, named_weights(self._policy))
 
     async def _evaluate(self, bench: Workbench, store: RunStore, step: int) -> EvalResult | None:
         """Measure the weights of a step, or take the measurement from before a resume."""
