@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agentrl.core import ConfigError, Episode, Group, derive_seed
 from agentrl.rewards import gra_metrics
 from agentrl.store import RunStore
-from agentrl.training.build import Workbench, load_tasks, make_policy, workbench
+from agentrl.training.build import Workbench, brings_policy, load_tasks, make_policy, workbench
 from agentrl.training.config import RunConfig
 from agentrl.training.evaluate import EvalResult, eval_tasks, measure, summarise
 from agentrl.training.progress import Progress, solved
@@ -68,6 +68,12 @@ class Trainer:
     def __init__(self, config: RunConfig, progress: Progress) -> None:
         from agentrl.learner import Learner
 
+        if brings_policy(config):
+            raise ConfigError(
+                "an API model cannot be trained",
+                where="engine.kind",
+                fix="measure it with `agentrl eval`, or train with engine.kind=transformers",
+            )
         self._config, self._progress = config, progress
         train_tasks = load_tasks(config.tasks.train, config.tasks.limit)
         self._sampler = TaskSampler(train_tasks, config.train.tasks_per_step, config.train.seed)
