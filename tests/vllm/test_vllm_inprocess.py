@@ -19,7 +19,7 @@ from agentrl.models import Policy, copy_weights, named_weights, score_logprobs
 
 @pytest.fixture(scope="module")
 def shared(model_dir: Path) -> Iterator[VLLMEngine]:
-    engine = VLLMEngine(settings(model_dir, lora_rank=4), seed=7)
+    engine = VLLMEngine(settings(model_dir), seed=7)
     yield engine
     asyncio.run(engine.close())
 
@@ -156,8 +156,9 @@ async def test_the_probe_tells_that_learner_and_engine_disagree(
 
 
 async def test_adapters_are_swapped_while_requests_run(
-    engine: VLLMEngine, old_policy: Policy, tmp_path: Path
+    model_dir: Path, old_policy: Policy, tmp_path: Path
 ) -> None:
+    engine = VLLMEngine(settings(model_dir, lora_rank=4))
     merged = [write_adapter(old_policy, tmp_path / str(i), seed=i) for i in range(3)]
     plain = await engine.generate(PROMPT, Sampling(1.0, 12), seed=3)
     await engine.load_weights(11, tmp_path / "0")
@@ -175,6 +176,9 @@ async def test_adapters_are_swapped_while_requests_run(
         want = forward(twin, [*PROMPT, *g.tokens.tolist()], len(PROMPT))
         np.testing.assert_allclose(g.logprobs, want, atol=1e-4)
         assert abs(g.logprobs[:12] - plain.logprobs).max() > 0.01
+    with pytest.raises(ConfigError, match="adapters are enabled"):
+        await engine.score(PROMPT)
+    await engine.close()
 
 
 async def test_a_cancelled_request_leaves_its_place(engine: VLLMEngine) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import make
 from vllm_kit import PROMPT, forward, settings, write_adapter
 
 from agentrl.core import ConfigError, Engine, Generation, InfraError, ModelError, Sampling
@@ -28,7 +29,7 @@ async def engine(
 ) -> AsyncIterator[VLLMServers]:
     logs = tmp_path_factory.mktemp("logs")
     engine = VLLMServers(
-        settings(model_dir, lora_rank=4),
+        settings(model_dir),
         count=2,
         python=sys.executable,
         logs=logs,
@@ -152,17 +153,19 @@ async def test_a_killed_server_loses_no_request_and_comes_back_with_the_current_
         assert len({id(engine._homes[f"after{i}"]) for i in range(4)}) == 2
 
 
-async def test_adapters_are_loaded_hot(
-    engine: VLLMServers, new_policy: Policy, tmp_path: Path
-) -> None:
-    from conftest import make
-
-    merged = [write_adapter(new_policy, tmp_path / str(i), seed=i) for i in range(2)]
-    for i, version in ((0, 21), (1, 22)):
-        await engine.load_weights(version, tmp_path / str(i))
-        twin = make(0)
-        copy_weights(twin, merged[i])
-        await exact(engine, twin, version)
+async def test_adapters_are_loaded_hot(model_dir: Path, old_policy: Policy, tmp_path: Path) -> None:
+    engine = VLLMServers(
+        settings(model_dir, lora_rank=4), python=sys.executable, logs=tmp_path, threads=1
+    )
+    merged = [write_adapter(old_policy, tmp_path / str(i), seed=i) for i in range(2)]
+    try:
+        for i, version in ((0, 21), (1, 22)):
+            await engine.load_weights(version, tmp_path / str(i))
+            twin = make(0)
+            copy_weights(twin, merged[i])
+            await exact(engine, twin, version)
+    finally:
+        await engine.close()
 
 
 async def test_a_server_that_cannot_start_is_said_with_the_end_of_its_log(tmp_path: Path) -> None:

@@ -169,8 +169,9 @@ class Client:
 
     async def _once(self, messages: Sequence[dict[str, Any]], parameters: dict[str, Any]) -> Any:
         endpoint = self.endpoint
-        response = await asyncio.wait_for(
-            litellm().acompletion(
+        # The library's own limit is on silence; a server that drips bytes never trips it.
+        async with asyncio.timeout(endpoint.timeout + 1.0):
+            response = await litellm().acompletion(
                 model=endpoint.model,
                 messages=list(messages),
                 api_base=endpoint.api_base or None,
@@ -180,10 +181,7 @@ class Client:
                 max_retries=0,
                 drop_params=True,
                 **{**parameters, **endpoint.extra},
-            ),
-            # The library's own limit is on silence; a server that drips bytes never trips it.
-            endpoint.timeout + 1.0,
-        )
+            )
         choices = getattr(response, "choices", None)
         if not choices or getattr(choices[0], "message", None) is None:
             raise _NoAnswerError("the response holds no choices")

@@ -135,7 +135,7 @@ class VLLMEngine:
         Raises:
             ConfigError: also for a sequence that fills the model's last position.
         """
-        refuse_more_than_logprobs(entropy, hidden)
+        refuse_more_than_logprobs(entropy, hidden, self.settings.lora_rank)
 
         def begin(waiting: _Waiting) -> str:
             ids = checked_tokens(tokens, self._vocabulary)
@@ -166,7 +166,7 @@ class VLLMEngine:
         else:
             tensors = as_tensors(weights, self._shapes)
             await self._do(lambda: self._take_weights(version, tensors))
-        if self._probe is not None:
+        if self._probe is not None and not self.settings.lora_rank:
             probe = self._probe.tokens()
             self._probe.check(probe, await self.score(probe), _WHERE, version)
 
@@ -352,7 +352,9 @@ def start(settings: VLLMSettings) -> Any:
 
     mine, numpys = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
-        config = EngineArgs(**settings.arguments()).create_engine_config()
+        # In this very process when one device will do: vLLM's CPU build would start a worker.
+        alone = {"distributed_executor_backend": "uni"} if settings.tensor_parallel == 1 else {}
+        config = EngineArgs(**alone, **settings.arguments()).create_engine_config()
         engine = LLMEngine(
             vllm_config=config,
             executor_class=Executor.get_class(config),

@@ -205,7 +205,7 @@ class VLLMServers:
         hidden: bool = False,
     ) -> TokenScores:
         """Log-probabilities of tokens[start:]. Entropies and hidden states vLLM does not give."""
-        refuse_more_than_logprobs(entropy, hidden)
+        refuse_more_than_logprobs(entropy, hidden, self.settings.lora_rank)
         ids = checked_tokens(tokens, 1 << 31)
         await self.ready()
         check_span(start, len(ids), self._longest)
@@ -268,8 +268,10 @@ class VLLMServers:
     ) -> tuple[dict[str, Any], int | None, str]:
         """The response, the version of the adapter that it came from, and the server."""
         failed: InfraError | None = None
+        tried: set[int] = set()
         for _ in range(self.patience.attempts):
-            server = await self._pick(session)
+            server = await self._pick(session, tried)
+            tried.add(id(server))
             adapter = self._adapter
             name = adapter[0] if adapter else ""
             server.in_flight += 1
@@ -289,8 +291,9 @@ class VLLMServers:
         assert failed is not None
         raise failed
 
-    async def _pick(self, session: str) -> _Server:
-        """The session's server, or the one with least in flight; waits while none is up."""
+    async def _pick(self, session: str, tried: Collection[int] = ()) -> _Server:
+        """The session's server, or the one with least in flight, one that has not been tried before
+        those that have; waits while none is up."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.servers_up or not self._hopeful)
         ups = [s for s in self._servers if s.up]
@@ -299,7 +302,7 @@ class VLLMServers:
         home = self._homes.get(session)
         if home is None or not home.up:
             homes = Counter(id(s) for s in self._homes.values())
-            home = min(ups, key=lambda s: (s.in_flight, homes[id(s)]))
+            home = min(ups, key=lambda s: (id(s) in tried, s.in_flight, homes[id(s)]))
             if session:
                 self._homes[session] = home
         return home
@@ -333,7 +336,7 @@ class VLLMServers:
         await client.pause()
         await client.load_file(str(self._shared.path), self._full_version, self.patience.load)
         await client.resume()
-        if self._probe is not None:
+        if self._probe is not None and not self.settings.lora_rank:
             tokens = self._probe.tokens()
             found = await client.generate(tokens, _SCORING)
             scores = read_scores(found["prompt_logprobs"], tokens, 1)
@@ -420,8 +423,10 @@ class VLLMServers:
     async def _watch(self, server: _Server) -> None:
         """Returns when the server is gone, or has not the weights it should have."""
         while server.up:
+            # Not wait_for: before Python 3.12 it can swallow a cancellation.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(server.suspect.wait(), self.patience.health)
+                async with asyncio.timeout(self.patience.health):
+                    await server.suspect.wait()
             server.suspect.clear()
             if not server.up or (server.process is not None and not server.process.alive):
                 return

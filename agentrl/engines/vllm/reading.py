@@ -82,8 +82,17 @@ def check_span(start: int, length: int, longest: int) -> None:
         )
 
 
-def refuse_more_than_logprobs(entropy: bool, hidden: bool) -> None:
-    """Raises ConfigError."""
+def refuse_more_than_logprobs(entropy: bool, hidden: bool, lora_rank: int) -> None:
+    """Raises ConfigError.
+
+    With adapters enabled vLLM 0.32 indexes the rows of prompt log-probabilities as if they were the
+    sampled ones: its CPU build breaks down over it.
+    """
+    if lora_rank:
+        raise ConfigError(
+            "vLLM does not score given tokens while adapters are enabled",
+            fix="score with a transformers engine over the learner's policy, or set lora_rank=0",
+        )
     if entropy or hidden:
         raise ConfigError(
             "vLLM gives log-probabilities of given tokens only, no entropy and no hidden states",
