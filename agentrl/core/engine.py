@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
+
+from agentrl.core.chat import TokenScores
 
 FinishReason = Literal["stop", "length", "aborted"]
 
@@ -52,8 +55,19 @@ class Engine(Protocol):
 
     `session` names a conversation: an engine may keep its KV cache between turns, as long as
     the tokens it is given extend those it has. `seed` makes one generation reproducible
-    whatever else is in the batch. Raises `InfraError("engine_lost")` when it cannot go on.
+    whatever else is in the batch. Raises `InfraError("engine_lost")` when it cannot go on, and
+    `ConfigError` when it is asked for what its kind does not have (a script has no weights).
     """
+
+    @property
+    def version(self) -> int:
+        """Version of the weights that sample now; -1 when they are not of this run."""
+        ...
+
+    @property
+    def sessions(self) -> Collection[str]:
+        """Conversations that have begun and not ended."""
+        ...
 
     async def generate(
         self,
@@ -63,6 +77,35 @@ class Engine(Protocol):
         session: str = "",
         seed: int = 0,
     ) -> Generation: ...
+
+    async def score(
+        self,
+        tokens: Sequence[int] | np.ndarray,
+        start: int = 1,
+        *,
+        entropy: bool = False,
+        hidden: bool = False,
+    ) -> TokenScores:
+        """Scores of tokens[start:], each given all that stands before it, under the current
+        weights at temperature 1. Calls that wait at the same time are computed together."""
+        ...
+
+    async def load_weights(
+        self, version: int, weights: Mapping[str, Any] | Path | None = None
+    ) -> None:
+        """From here on tokens are drawn from these weights and carry `version`.
+
+        Atomic between steps. Generations in flight keep what they have and go on under the new
+        weights; nothing that the old weights computed is used for a token of the new ones.
+
+        Args:
+            weights: tensors by their name in the model, all of them; or a model directory; None
+                when the engine shares the tensors in memory and they have changed in place.
+
+        Raises:
+            ModelError: names or shapes that are not the model's; the old weights stay.
+        """
+        ...
 
     async def end_session(self, session: str) -> None:
         """The conversation is over: its cache may go."""

@@ -253,7 +253,7 @@ class Batcher:
         self.counters.sampled += len(tokens)
         for sequence, token, logprob in zip(finals, tokens, logprobs, strict=True):
             if not math.isfinite(logprob):
-                self._finish(sequence, self._bad_logits())
+                self._finish(sequence, self.bad_logits())
                 continue
             sequence.tokens.append(token)
             sequence.logprobs.append(logprob)
@@ -269,7 +269,8 @@ class Batcher:
             self.store.release(sequence.cache)
         sequence.deliver(outcome)
 
-    def _bad_logits(self) -> InfraError:
+    def bad_logits(self) -> InfraError:
+        """What is said of weights that give NaN."""
         return InfraError(
             "bad_logits",
             f"weights version {self.version} gives NaN or infinite logits",

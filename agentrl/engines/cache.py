@@ -129,6 +129,11 @@ class CacheStore:
         """Tokens of capacity in use."""
         return sum(c.capacity for c in self.caches)
 
+    @property
+    def sessions(self) -> frozenset[str]:
+        """Names of the live conversations."""
+        return frozenset(self._sessions)
+
     def match(self, session: str, tokens: list[int]) -> Match:
         """What there is of `tokens` already: in the session's own cache, and in others'."""
         own = self._sessions.get(session) if session else None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator, Mapping
 from collections.abc import Sequence as SequenceOf
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agentrl.core import Generation, InfraError, Sampling
+from agentrl.core import ConfigError, Generation, InfraError, Sampling, TokenScores
 
 if TYPE_CHECKING:
     from agentrl.models import ChatTokenizer
@@ -42,6 +43,14 @@ class ScriptedEngine:
         self._script, self._tokenizer = script, tokenizer
         self._sessions: dict[str, _Session] = {}
         self._closed = False
+
+    @property
+    def version(self) -> int:
+        return -1
+
+    @property
+    def sessions(self) -> Collection[str]:
+        return frozenset(self._sessions)
 
     async def generate(
         self,
@@ -77,6 +86,25 @@ class ScriptedEngine:
             np.full(len(ids), -1, np.int32),
             "length" if cut else "stop",
         )
+
+    async def score(
+        self,
+        tokens: SequenceOf[int] | np.ndarray,
+        start: int = 1,
+        *,
+        entropy: bool = False,
+        hidden: bool = False,
+    ) -> TokenScores:
+        raise ConfigError(
+            "a script gives no probabilities",
+            where="scripted engine",
+            fix="score with an engine that has weights: transformers or vllm",
+        )
+
+    async def load_weights(
+        self, version: int, weights: Mapping[str, Any] | Path | None = None
+    ) -> None:
+        """A script has no weights: it stays what it is, version -1."""
 
     async def end_session(self, session: str) -> None:
         state = self._sessions.pop(session, None)

@@ -7,16 +7,36 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from agentrl.core import ConfigError, Generation, InfraError, Sampling
+from agentrl.core import ConfigError, Generation, InfraError, Sampling, TokenScores
 from agentrl.engines.batching import Batcher, Counters, Sequence
+from agentrl.engines.tokens import checked_tokens
 from agentrl.models.policy import Policy
-from agentrl.models.scoring import score_packed
+from agentrl.models.scoring import ScoreRequest, score_tokens
+from agentrl.models.weights import copy_weights, read_weights
+
+
+@dataclass(slots=True)
+class _Scoring:
+    request: ScoreRequest
+    deliver: Callable[[TokenScores | InfraError], None]
+    cancelled: bool = False
+
+    def __len__(self) -> int:
+        return len(self.request)
+
+
+SCORED_TOKENS = 4096
+"""Tokens that are scored between two steps of generation, at most about."""
 
 
 class TransformersEngine:
@@ -58,6 +78,7 @@ class TransformersEngine:
         # Guards the inbox and the flags; the batcher itself belongs to whoever steps or pauses.
         self._wake = threading.Condition()
         self._inbox: list[Sequence] = []
+        self._to_score: deque[_Scoring] = deque()
         self._ended: list[str] = []
         self._pauses = 0
         self._stepping = False
@@ -110,18 +131,43 @@ class TransformersEngine:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Generation] = loop.create_future()
         sequence = Sequence(ids, sampling, session, self._seed + seed, _delivery(loop, future))
+        return await self._ask(self._inbox, sequence, future)
+
+    async def score(
+        self,
+        tokens: SequenceOf[int] | np.ndarray,
+        start: int = 1,
+        *,
+        entropy: bool = False,
+        hidden: bool = False,
+    ) -> TokenScores:
+        """Scores of tokens[start:] under the current weights, at temperature 1.
+
+        Calls that wait at the same time are packed into one forward pass, which runs between two
+        steps of generation. Inside `paused()` it would wait for ever.
+
+        Raises:
+            InfraError: `engine_lost`, `bad_logits`.
+            ConfigError: no tokens, ids that the model does not have, a start outside of them.
+        """
+        ids = self._checked(tokens)
+        if not 1 <= start <= len(ids):
+            raise ConfigError(f"asked to score from token {start} of {len(ids)}")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[TokenScores] = loop.create_future()
+        request = ScoreRequest(ids, start, entropy, hidden)
+        scoring = _Scoring(request, _delivery(loop, future))
+        return await self._ask(self._to_score, scoring, future)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of plain text."""
+        return self.policy.tokenizer.encode_plain(text)
+
+    @property
+    def sessions(self) -> Collection[str]:
+        """Conversations whose cache is kept."""
         with self._wake:
-            if self._lost is not None or self._closed:
-                raise self._gone()
-            self._inbox.append(sequence)
-            self._wake.notify_all()
-        try:
-            return await future
-        except asyncio.CancelledError:
-            sequence.cancelled = True
-            with self._wake:
-                self._wake.notify_all()
-            raise
+            return self._batcher.store.sessions.difference(self._ended)
 
     async def end_session(self, session: str) -> None:
         """Free the conversation's cache (its prompt may stay, for siblings yet to come)."""
@@ -129,18 +175,23 @@ class TransformersEngine:
             self._ended.append(session)
             self._wake.notify_all()
 
-    async def score(self, sequences: SequenceOf[SequenceOf[int] | np.ndarray]) -> list[np.ndarray]:
-        """log pi(tokens[i + 1] | tokens[..i]) of every sequence: float32[T - 1] each."""
-        ids = [self._checked(s) for s in sequences]
+    async def load_weights(
+        self, version: int, weights: Mapping[str, Any] | Path | None = None
+    ) -> None:
+        """Draw from these weights from the next step on; see `Engine.load_weights`.
+
+        Tensors that are the model's own memory are not copied: a sync with a learner in this
+        process only forgets the caches.
+        """
+        tensors = read_weights(weights) if isinstance(weights, Path) else weights
         async with self.paused():
-            return await asyncio.to_thread(score_packed, self.policy, ids)
+            if tensors is not None:
+                copy_weights(self.policy, tensors)
+            self._batcher.set_version(version)
 
     def weights_updated(self, version: int) -> None:
-        """The learner changed the weights (inside `paused()`): from the next step on tokens carry
-        `version`, and no row that the old weights made is used again.
-
-        Conversations in the middle of a generation go on from the tokens they have.
-        """
+        """`load_weights(version)` for a caller without an event loop: the learner changed the
+        weights in place (inside `paused()`)."""
         with self.pausing():
             self._batcher.set_version(version)
 
@@ -181,12 +232,22 @@ class TransformersEngine:
             self._wake.notify_all()
 
     def _checked(self, tokens: SequenceOf[int] | np.ndarray) -> list[int]:
-        ids = tokens.tolist() if isinstance(tokens, np.ndarray) else [int(t) for t in tokens]
-        known = self.policy.model.get_input_embeddings().weight.shape[0]
-        if not ids or min(ids) < 0 or max(ids) >= known:
-            what = f"ids from {min(ids)} to {max(ids)}" if ids else "no tokens"
-            raise ConfigError(f"asked to continue {what}; the model has ids 0 to {known - 1}")
-        return ids
+        return checked_tokens(tokens, self.policy.model.get_input_embeddings().weight.shape[0])
+
+    async def _ask(self, queue: Any, request: Any, future: asyncio.Future[Any]) -> Any:
+        """Hand a request to the worker and wait for its answer."""
+        with self._wake:
+            if self._lost is not None or self._closed:
+                raise self._gone()
+            queue.append(request)
+            self._wake.notify_all()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            request.cancelled = True
+            with self._wake:
+                self._wake.notify_all()
+            raise
 
     def _work(self) -> None:
         """The worker thread. Whatever ends it is told to everyone who waits."""
@@ -194,6 +255,7 @@ class TransformersEngine:
             while self._next():
                 try:
                     self._batcher.step()
+                    self._score_some()
                 except Exception as error:  # noqa: BLE001  (told to every request of the batch)
                     self._batcher.fail(_lost(f"a forward pass failed: {_name(error)}"))
                 finally:
@@ -208,7 +270,31 @@ class TransformersEngine:
                 self._closed, self._stepping = True, False
                 self._take_inbox()
                 self._wake.notify_all()
+            for scoring in self._to_score:
+                scoring.deliver(self._gone())
             self._batcher.fail(self._gone())
+
+    def _score_some(self) -> None:
+        """One packed row of what waits to be scored; the rest comes after the next step."""
+        row: list[_Scoring] = []
+        room = SCORED_TOKENS
+        while self._to_score and (not row or len(self._to_score[0]) <= room):
+            scoring = self._to_score.popleft()
+            if not scoring.cancelled:
+                row.append(scoring)
+                room -= len(scoring)
+        if not row:
+            return
+        try:
+            scores = score_tokens(self.policy, [s.request for s in row], row_tokens=SCORED_TOKENS)
+        except Exception as error:  # noqa: BLE001  (told to every request of the row)
+            for scoring in row:
+                scoring.deliver(_lost(f"a forward pass failed: {_name(error)}"))
+            return
+        for scoring, score in zip(row, scores, strict=True):
+            # Minus infinity is a token that cannot come; NaN is a broken model.
+            broken = bool(np.isnan(score.logprobs).any())
+            scoring.deliver(self._batcher.bad_logits() if broken else score)
 
     def _next(self) -> bool:
         """Wait for something to do and claim the right to step; False when closed."""
@@ -216,7 +302,7 @@ class TransformersEngine:
             while not self._closed:
                 if self._pauses == 0:
                     self._take_inbox()
-                    if self._batcher.busy:
+                    if self._batcher.busy or self._to_score:
                         self._stepping = True
                         return True
                 self._wake.wait()
@@ -242,10 +328,12 @@ def _name(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _delivery(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Generation]):  # type: ignore[no-untyped-def]
+def _delivery(
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]
+) -> Callable[[Any], None]:
     """A callable for the worker thread that resolves `future` in its own loop."""
 
-    def resolve(outcome: Generation | InfraError) -> None:
+    def resolve(outcome: Any) -> None:
         if future.done():
             return
         if isinstance(outcome, InfraError):
@@ -253,7 +341,7 @@ def _delivery(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Generation
         else:
             future.set_result(outcome)
 
-    def deliver(outcome: Generation | InfraError) -> None:
+    def deliver(outcome: Any) -> None:
         # A loop that is closed has nobody left who waits.
         if not loop.is_closed():
             loop.call_soon_threadsafe(resolve, outcome)

@@ -7,21 +7,35 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agentrl.models.policy import Policy, load_policy, make_policy, save_policy
-    from agentrl.models.scoring import CausalPacking, score_logprobs
+    from agentrl.models.scoring import (
+        CausalPacking,
+        ScoreRequest,
+        packed_rows,
+        score_logprobs,
+        score_tokens,
+    )
     from agentrl.models.template import builtin_template
     from agentrl.models.tiny import COMPACT_SPECIALS, tiny_policy, train_tokenizer
     from agentrl.models.tokenizer import ChatTokenizer
+    from agentrl.models.weights import check_names, copy_weights, named_weights, read_weights
 
 _HOME_OF = {
     "COMPACT_SPECIALS": "tiny",
     "CausalPacking": "scoring",
     "ChatTokenizer": "tokenizer",
     "Policy": "policy",
+    "ScoreRequest": "scoring",
     "builtin_template": "template",
+    "check_names": "weights",
+    "copy_weights": "weights",
     "load_policy": "policy",
     "make_policy": "policy",
+    "named_weights": "weights",
+    "packed_rows": "scoring",
+    "read_weights": "weights",
     "save_policy": "policy",
     "score_logprobs": "scoring",
+    "score_tokens": "scoring",
     "tiny_policy": "tiny",
     "train_tokenizer": "tiny",
 }
@@ -31,11 +45,18 @@ __all__ = [
     "CausalPacking",
     "ChatTokenizer",
     "Policy",
+    "ScoreRequest",
     "builtin_template",
+    "check_names",
+    "copy_weights",
     "load_policy",
     "make_policy",
+    "named_weights",
+    "packed_rows",
+    "read_weights",
     "save_policy",
     "score_logprobs",
+    "score_tokens",
     "tiny_policy",
     "train_tokenizer",
 ]

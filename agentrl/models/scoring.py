@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from agentrl.core import TokenScores
 from agentrl.models.policy import Policy
 
 
@@ -57,54 +59,96 @@ def score_logprobs(policy: Policy, tokens: Sequence[int] | np.ndarray) -> np.nda
         return logprobs.gather(1, ids[1:, None])[:, 0].cpu().numpy()
 
 
-def score_packed(
+@dataclass(slots=True, frozen=True)
+class ScoreRequest:
+    """What to score: tokens[start:], with 1 <= start <= len(tokens)."""
+
+    tokens: Sequence[int]
+    start: int = 1
+    entropy: bool = False
+    hidden: bool = False
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+def score_tokens(
     policy: Policy,
-    sequences: Sequence[Sequence[int]],
+    requests: Sequence[ScoreRequest],
     *,
     row_tokens: int = 4096,
     head_rows: int = 1024,
-) -> list[np.ndarray]:
-    """`score_logprobs` of many sequences: packed end to end, the head run on a chunk at a time.
+) -> list[TokenScores]:
+    """Scores of many sequences: packed end to end, the head run on scored positions only and on
+    a chunk of them at a time.
 
     Args:
         row_tokens: tokens in one forward pass (one sequence may have more).
         head_rows: positions whose logits exist at once.
     """
-    out: list[np.ndarray] = []
-    for row in _rows(sequences, row_tokens):
-        ids = torch.as_tensor([t for s in row for t in s], device=policy.device)
-        bounds = [0, *itertools.accumulate(len(s) for s in row)]
-        positions = torch.cat([torch.arange(len(s)) for s in row]).to(policy.device)
-        with torch.no_grad():
-            hidden = policy.body(
-                input_ids=ids[None],
-                position_ids=positions[None],
-                use_cache=False,
-                packing=CausalPacking(bounds),
-            ).last_hidden_state[0]
-            # The token behind a sequence's last belongs to another one: that column is cut off.
-            following = ids.roll(-1)
-            logprobs = torch.cat(
-                [
-                    policy.logits(h).log_softmax(-1).gather(1, t[:, None])[:, 0]
-                    for h, t in zip(
-                        hidden.split(head_rows), following.split(head_rows), strict=True
-                    )
-                ]
+    return [
+        s for row in packed_rows(requests, row_tokens) for s in _score_row(policy, row, head_rows)
+    ]
+
+
+@torch.no_grad()
+def _score_row(policy: Policy, row: Sequence[ScoreRequest], head_rows: int) -> list[TokenScores]:
+    device = policy.device
+    ids = torch.as_tensor([t for r in row for t in r.tokens], device=device)
+    bounds = [0, *itertools.accumulate(len(r) for r in row)]
+    positions = torch.cat([torch.arange(len(r)) for r in row]).to(device)
+    # The hidden state of a token predicts the one behind it.
+    spans = [
+        (a + r.start - 1, b - 1) for r, (a, b) in zip(row, itertools.pairwise(bounds), strict=True)
+    ]
+    where = torch.cat([torch.arange(a, b) for a, b in spans]).to(device)
+    hidden = policy.body(
+        input_ids=ids[None],
+        position_ids=positions[None],
+        use_cache=False,
+        packing=CausalPacking(bounds),
+    ).last_hidden_state[0, where]
+    targets = ids[where + 1]
+    wanted = any(r.entropy for r in row)
+    parts = [
+        _head(policy, h, t, wanted)
+        for h, t in zip(hidden.split(head_rows), targets.split(head_rows), strict=True)
+    ]
+    logprobs, entropies = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
+    ends = list(itertools.accumulate(b - a for a, b in spans))
+    out = []
+    for request, end, (a, b) in zip(row, ends, spans, strict=True):
+        rows = slice(end - (b - a), end)
+        out.append(
+            TokenScores(
+                logprobs[rows],
+                entropies[rows] if request.entropy else None,
+                hidden[rows].float().cpu().numpy() if request.hidden else None,
             )
-        values = logprobs.cpu().numpy()
-        out.extend(values[a : b - 1] for a, b in itertools.pairwise(bounds))
+        )
     return out
 
 
-def _rows(sequences: Sequence[Sequence[int]], limit: int) -> Iterator[list[Sequence[int]]]:
-    row: list[Sequence[int]] = []
+def _head(
+    policy: Policy, hidden: torch.Tensor, targets: torch.Tensor, entropy: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities [N] and entropies in nats [N] ([N] of 0 when not asked for)."""
+    logprobs = policy.logits(hidden).log_softmax(-1)
+    chosen = logprobs.gather(1, targets[:, None])[:, 0]
+    # A token that cannot come has probability 0 and adds nothing: 0 * -inf would be NaN.
+    entropies = torch.special.entr(logprobs.exp()).sum(-1) if entropy else torch.zeros_like(chosen)
+    return chosen, entropies
+
+
+def packed_rows(requests: Sequence[ScoreRequest], limit: int) -> Iterator[list[ScoreRequest]]:
+    """Cut into rows of at most `limit` tokens, in order; a longer request is a row of its own."""
+    row: list[ScoreRequest] = []
     total = 0
-    for sequence in sequences:
-        if row and total + len(sequence) > limit:
+    for request in requests:
+        if row and total + len(request) > limit:
             yield row
             row, total = [], 0
-        row.append(sequence)
-        total += len(sequence)
+        row.append(request)
+        total += len(request)
     if row:
         yield row

@@ -17,16 +17,18 @@ from agentrl.rewards import build_reward
 from agentrl.training.config import (
     CustomConfig,
     DockerConfig,
+    LiteLLMConfig,
     ProcessConfig,
     RunConfig,
     ScriptedConfig,
     SweConfig,
     TransformersConfig,
+    VLLMConfig,
 )
 from agentrl.training.progress import Progress
 
 if TYPE_CHECKING:
-    from agentrl.models import Policy
+    from agentrl.models import ChatTokenizer, Policy
 
 MakeEnvironment = Callable[[], Environment]
 
@@ -35,7 +37,7 @@ MakeEnvironment = Callable[[], Environment]
 class Workbench:
     """Everything episodes need; `scheduler` runs them."""
 
-    policy: Policy
+    policy: Policy | None
     engine: Engine
     scheduler: Scheduler
 
@@ -43,7 +45,7 @@ class Workbench:
 @asynccontextmanager
 async def workbench(
     config: RunConfig,
-    policy: Policy,
+    policy: Policy | None,
     progress: Progress,
     *,
     script: str | None = None,
@@ -52,6 +54,7 @@ async def workbench(
     """Open engine, sandboxes and environment; all of it is closed on every way out.
 
     Args:
+        policy: None for an engine that brings its own (an API model).
         script: run this scripted agent in the place of the policy.
         judged: False leaves out verdicts, which imitation does not need.
     """
@@ -59,10 +62,11 @@ async def workbench(
     try:
         async with make_environments(config, progress.sandboxes) as make:
             limits = config.environment
+            tokenizer, name = language(config, policy, engine)
             runner = Runner(
                 engine=engine,
-                tokenizer=policy.tokenizer,
-                dialect=dialect(config.model.dialect),
+                tokenizer=tokenizer,
+                dialect=dialect(name),
                 make_environment=make,
                 reward=build_reward(config.reward),
                 limits=Limits(
@@ -89,6 +93,11 @@ async def workbench(
         await engine.close()
 
 
+def brings_policy(config: RunConfig) -> bool:
+    """Whether the engine is the policy itself, so that no weights are loaded here."""
+    return isinstance(config.engine, LiteLLMConfig)
+
+
 def make_policy(config: RunConfig) -> Policy:
     """Load the policy that the run file names. Raises ModelError."""
     from agentrl.models import load_policy
@@ -98,20 +107,31 @@ def make_policy(config: RunConfig) -> Policy:
     return load_policy(model.path, device=model.device, dtype=model.dtype, template=template)
 
 
-def make_engine(config: RunConfig, policy: Policy, script: str | None = None) -> Engine:
-    from agentrl.engines import ScriptedEngine, TransformersEngine
+def make_engine(config: RunConfig, policy: Policy | None, script: str | None = None) -> Engine:
+    """The engine that the run file names, or the script in its place."""
+    from agentrl.training import engines
 
-    if script is None and isinstance(config.engine, ScriptedConfig):
-        script = config.engine.script
+    chosen = config.engine
+    if script is None and isinstance(chosen, ScriptedConfig):
+        script = chosen.script
+    if isinstance(chosen, LiteLLMConfig) and script is None:
+        return engines.api_engine(chosen)
+    assert policy is not None
     if script is not None:
+        from agentrl.engines import ScriptedEngine
+
         return ScriptedEngine(named(script, "script"), policy.tokenizer)
-    assert isinstance(config.engine, TransformersConfig)
-    return TransformersEngine(
-        policy,
-        max_slots=config.engine.max_slots,
-        step_tokens=config.engine.step_tokens,
-        cache_tokens=config.engine.cache_tokens,
-    )
+    if isinstance(chosen, VLLMConfig):
+        return engines.vllm_engine(chosen, config, policy)
+    assert isinstance(chosen, TransformersConfig)
+    return engines.transformers_engine(chosen, policy)
+
+
+def language(config: RunConfig, policy: Policy | None, engine: Engine) -> tuple[ChatTokenizer, str]:
+    """The tokenizer and the dialect that the runner speaks with the engine."""
+    if policy is not None:
+        return policy.tokenizer, config.model.dialect
+    return engine.tokenizer, "hermes"  # type: ignore[attr-defined]
 
 
 @asynccontextmanager

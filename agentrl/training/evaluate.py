@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from agentrl.core import ConfigError, Episode, Group, Sampling, Task
 from agentrl.episodes import Scheduler
 from agentrl.store import RunStore
-from agentrl.training.build import load_tasks, make_policy, workbench
+from agentrl.training.build import brings_policy, load_tasks, make_policy, workbench
 from agentrl.training.config import RunConfig
 from agentrl.training.progress import Progress, solved
 from agentrl.training.state import restore_weights
@@ -61,8 +61,8 @@ def evaluate(
     """
     progress = progress or Progress()
     chosen = list(tasks) if tasks is not None else eval_tasks(config)
-    policy = make_policy(config)
-    if RunStore.exists(config.run.dir):
+    policy = None if brings_policy(config) else make_policy(config)
+    if policy is not None and RunStore.exists(config.run.dir):
         with RunStore.open(config.run.dir, read_only=True) as store:
             restore_weights(store, policy)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agentrl.core import ConfigError, Episode, Group, derive_seed
 from agentrl.rewards import gra_metrics
 from agentrl.store import RunStore
-from agentrl.training.build import Workbench, load_tasks, make_policy, workbench
+from agentrl.training.build import Workbench, brings_policy, load_tasks, make_policy, workbench
 from agentrl.training.config import RunConfig
 from agentrl.training.evaluate import EvalResult, eval_tasks, measure, summarise
 from agentrl.training.progress import Progress, solved
@@ -20,7 +20,6 @@ from agentrl.training.state import restore_state, save_state
 from agentrl.training.statistics import Interval
 
 if TYPE_CHECKING:
-    from agentrl.engines import TransformersEngine
     from agentrl.learner import Learner
 
 T = TypeVar("T")
@@ -69,6 +68,12 @@ class Trainer:
     def __init__(self, config: RunConfig, progress: Progress) -> None:
         from agentrl.learner import Learner
 
+        if brings_policy(config):
+            raise ConfigError(
+                "an API model cannot be trained",
+                where="engine.kind",
+                fix="measure it with `agentrl eval`, or train with engine.kind=transformers",
+            )
         self._config, self._progress = config, progress
         train_tasks = load_tasks(config.tasks.train, config.tasks.limit)
         self._sampler = TaskSampler(train_tasks, config.train.tasks_per_step, config.train.seed)
@@ -87,7 +92,7 @@ class Trainer:
         await asyncio.to_thread(store.rewind, -1 if fresh else self._done, spare="imitation/")
         self._progress.begin(store.directory.name, steps=last, step=self._done)
         async with workbench(self._config, self._policy, self._progress) as bench:
-            self._hand_over(bench)
+            await self._hand_over(bench)
             try:
                 before = await self._evaluate(bench, store, 0)
                 while self._done < last:
@@ -116,7 +121,7 @@ class Trainer:
 
         self._progress.stage(f"step {step}: learning")
         metrics = await _to_its_end(self._learn, store, step, groups, started, sampled)
-        self._hand_over(bench)
+        await self._hand_over(bench)
         self._progress.step_done(step, metrics)
 
     def _learn(
@@ -133,12 +138,12 @@ class Trainer:
         self._done = step
         return metrics
 
-    def _hand_over(self, bench: Workbench) -> None:
-        """The embedded engine shares the weights; it only has to forget what they computed."""
-        updated = getattr(bench.engine, "weights_updated", None)
-        if updated is not None:
-            engine: TransformersEngine = bench.engine  # type: ignore[assignment]
-            engine.weights_updated(self._learner.version)
+    async def _hand_over(self, bench: Workbench) -> None:
+        """The engine draws from the learner's weights from here on; an embedded one shares them
+        in memory and only forgets what the old ones computed."""
+        from agentrl.models import named_weights
+
+        await bench.engine.load_weights(self._learner.version, named_weights(self._policy))
 
     async def _evaluate(self, bench: Workbench, store: RunStore, step: int) -> EvalResult | None:
         """Measure the weights of a step, or take the measurement from before a resume."""

@@ -226,15 +226,6 @@ def test_options_that_make_no_sense_are_refused(policy: Policy, option: str) -> 
         TransformersEngine(policy, **{option: 0})
 
 
-async def test_score_equals_the_plain_forward(policy: Policy) -> None:
-    engine = TransformersEngine(policy)
-    assert isinstance(engine, Engine)
-    scores = await engine.score(PROMPTS)
-    await engine.close()
-    for tokens, score in zip(PROMPTS, scores, strict=True):
-        np.testing.assert_allclose(score, score_logprobs(policy, tokens), atol=1e-5)
-
-
 async def test_one_session_asked_twice_at_once_answers_both(policy: Policy) -> None:
     engine = TransformersEngine(policy)
     both = await asyncio.gather(

@@ -23,14 +23,15 @@ from agentrl.models import (
     CausalPacking,
     ChatTokenizer,
     Policy,
+    ScoreRequest,
     builtin_template,
     load_policy,
     make_policy,
     save_policy,
     score_logprobs,
+    score_tokens,
     tiny_policy,
 )
-from agentrl.models.scoring import score_packed
 
 SIZES = {
     "hidden_size": 48,
@@ -89,9 +90,13 @@ def test_packed_scores_equal_the_plain_ones_whatever_the_chunks(policy: Policy) 
     rows = [rng.integers(0, known, n).tolist() for n in (2, 90, 1, 17, 40)]
     plain = [score_logprobs(policy, r) for r in rows]
     for row_tokens, head_rows in ((10_000, 1000), (60, 7), (1, 1)):
-        scored = score_packed(policy, rows, row_tokens=row_tokens, head_rows=head_rows)
+        scored = score_tokens(
+            policy, [ScoreRequest(r) for r in rows], row_tokens=row_tokens, head_rows=head_rows
+        )
         for a, b in zip(plain, scored, strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-5)
+            np.testing.assert_allclose(b.logprobs, a, atol=1e-5)
+            assert b.entropy is None
+            assert b.hidden is None
 
 
 def test_a_saved_policy_comes_back_the_same(policy: Policy, saved: Path) -> None:

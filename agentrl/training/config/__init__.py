@@ -1,5 +1,12 @@
 """The run file: YAML, dotted overrides, and errors that say what to write instead."""
 
+from agentrl.training.config.engines import (
+    EndpointConfig,
+    LiteLLMConfig,
+    ScriptedConfig,
+    TransformersConfig,
+    VLLMConfig,
+)
 from agentrl.training.config.file import load_config, parse_config
 from agentrl.training.config.sections import (
     CustomConfig,
@@ -11,18 +18,18 @@ from agentrl.training.config.sections import (
     RunConfig,
     RunSection,
     SamplingConfig,
-    ScriptedConfig,
     ScriptedWarmstart,
     SweConfig,
     TasksConfig,
     TrainConfig,
-    TransformersConfig,
 )
 
 __all__ = [
     "CustomConfig",
     "DockerConfig",
+    "EndpointConfig",
     "EvalConfig",
+    "LiteLLMConfig",
     "ModelConfig",
     "ProcessConfig",
     "RecordedWarmstart",
@@ -35,6 +42,7 @@ __all__ = [
     "TasksConfig",
     "TrainConfig",
     "TransformersConfig",
+    "VLLMConfig",
     "load_config",
     "parse_config",
 ]

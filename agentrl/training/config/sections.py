@@ -5,32 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, Field, Tag, model_validator
 
 from agentrl.learner.settings import LearnerSettings
-
-CUSTOM = "module:Name"
-
-
-class Section(BaseModel):
-    """Values are taken as written: no text for a number, no yes for a 1."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
-    )
-
-
-def by_kind(default: str | None = None) -> Discriminator:
-    """Tell the members of a union by their `kind`; a kind with a colon is a Python name."""
-
-    def tag(value: Any) -> str | None:
-        given = value.get("kind", default) if isinstance(value, dict) else None
-        kind = getattr(value, "kind", given)
-        if isinstance(kind, str) and ":" in kind:
-            return f"kind={CUSTOM}"
-        return None if kind is None else f"kind={kind}"
-
-    return Discriminator(tag)
+from agentrl.training.config.base import CUSTOM, Section, by_kind
+from agentrl.training.config.engines import EngineConfig, TransformersConfig
 
 
 class ModelConfig(Section):
@@ -51,33 +30,6 @@ class ModelConfig(Section):
     @classmethod
     def _short_form(cls, given: Any) -> Any:
         return {"path": given} if isinstance(given, str) else given
-
-
-class TransformersConfig(Section):
-    """The embedded engine: transformers in this process, on the model's device."""
-
-    kind: Literal["transformers"] = "transformers"
-    max_slots: Annotated[int, Field(ge=1)] = 64
-    """Conversations that are decoded at once; more wait for a slot."""
-    step_tokens: Annotated[int, Field(ge=1)] = 2048
-    """New tokens of one forward pass, at most about."""
-    cache_tokens: Annotated[int, Field(ge=1)] = 262144
-    """Tokens of all KV caches together; the least used conversation is dropped beyond it."""
-
-
-class ScriptedConfig(Section):
-    """A program in the place of the policy: for tests, examples and warm-start episodes."""
-
-    kind: Literal["scripted"] = "scripted"
-    script: str
-    """Python name module:function; called with a seed, it yields messages and is sent answers."""
-
-
-EngineConfig = Annotated[
-    Annotated[TransformersConfig, Tag("kind=transformers")]
-    | Annotated[ScriptedConfig, Tag("kind=scripted")],
-    by_kind("transformers"),
-]
 
 
 class DockerConfig(Section):
