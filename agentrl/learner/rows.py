@@ -54,7 +54,7 @@ class Row:
     tempered: np.ndarray = field(default_factory=_empty)  # ... under the tempered reference
     power: np.ndarray = field(default_factory=_empty)  # exponent of the tempered reference
     penalty: np.ndarray = field(default_factory=_empty)  # taken from the reward
-    influence: np.ndarray = field(default_factory=_empty)  # on the group's correct answers
+    emphasis: np.ndarray = field(default_factory=_empty)  # factor of THR
     value: np.ndarray = field(default_factory=_empty)  # critic's, before the update
     returns: np.ndarray = field(default_factory=_empty)  # what the critic learns
     value_mask: np.ndarray = field(default_factory=_empty)  # 1 where a value is defined

@@ -34,12 +34,14 @@ class Transform(Strict):
             0/1 verifier should have given on average (noisy verifiers, backward form).
         majority: 1 where `outcome["answer"]` is the most frequent of the flagged episodes of
             the group, else 0 (TraPO's pseudo label).
+        coin: 1 or 0 by a fair coin of the episode's own seed: the placebo that a real reward has
+            to beat (clipping and spurious rewards).
 
-    Flags: `truncated` (ended by a turn, token or time limit), a Status value, or a key of
-    `Episode.outcome` or `Task.metadata` that is truthy.
+    Flags: `truncated` (ended by a turn, token or time limit), a Status value, a key of
+    `Episode.outcome` or `Task.metadata` that is truthy, or a check of the reward that passed.
     """
 
-    kind: Literal["affine", "replace", "penalty", "unbias", "majority"] = "affine"
+    kind: Literal["affine", "replace", "penalty", "unbias", "majority", "coin"] = "affine"
     flag: str = ""
     scale: float = 1.0
     shift: float = 0.0
@@ -82,6 +84,23 @@ class Channel(Strict):
     min_group: int = Field(default=2, ge=1)
 
 
+class HiddenReward(Strict):
+    """THR's factor: what raising a token does to the group's correct answers (see influence.py).
+
+    Dominant are tokens whose influence s is beyond tau = `dominance` x the least mean influence
+    among the correct answers (0: all tokens).
+
+    Attributes:
+        kind: `thr`: dominant tokens weigh 1 + p * sign(advantage * s). `nthr`: dominant tokens of
+            wrong answers weigh 2 |1/2 - share of correct answers|.
+        p: above 0 exploits, below 0 explores; the source gives no value, 0.1 to 0.2 is derived.
+    """
+
+    kind: Literal["thr", "nthr"] = "thr"
+    p: float = Field(default=0.1, gt=-1, lt=1)
+    dominance: float = Field(default=1.0, ge=0)
+
+
 class WeightField(Strict):
     """Stage 3: factors on the loss of a token, after normalisation (before it they cancel).
 
@@ -93,8 +112,7 @@ class WeightField(Strict):
         sources: by `Episode.source`; 1 where not named.
         flags: by flag (see `Transform`); `{"truncated": 0}` is DAPO's overlong filter.
         roles: by `Task.metadata["role"]`: (factor of positive, of negative advantages).
-        hidden_reward: THR's p: tokens whose raising helps (p > 0) or hinders (p < 0) the correct
-            answers of the group weigh 1 + p * sign; 0 switches it off.
+        hidden: by what a token does to the group's correct answers.
     """
 
     positive: float = Field(default=1.0, ge=0)
@@ -102,7 +120,7 @@ class WeightField(Strict):
     sources: dict[str, float] = Field(default_factory=dict)
     flags: dict[str, float] = Field(default_factory=dict)
     roles: dict[str, tuple[float, float]] = Field(default_factory=dict)
-    hidden_reward: float = Field(default=0.0, gt=-1, lt=1)
+    hidden: HiddenReward | None = None
 
 
 class Ratio(Strict):
@@ -150,17 +168,18 @@ class Coefficient(Strict):
 class Link(Strict):
     """Stage 6: a loss on whole groups that takes the place of stages 2 and 5.
 
-    An episode's score is `scale` times the sum, mean or sum / sqrt(n) of its log ratios. `bce`
-    classifies it against its label (reward > `threshold`), `logsumexp` ranks it against an
-    anchor of zero (REAL). `contrast` takes the other members' mean off first (PACS), or makes it
-    a z-score. `balance` weighs classes of a group alike.
+    An episode's score is `scale` times the sum, mean or sum / sqrt(n) of its log ratios, or the
+    mean of its log-probabilities. `bce` classifies it against its label (reward > `threshold`),
+    `logsumexp` ranks it against an anchor of zero (REAL). `contrast` takes the other members' mean
+    off first (PACS), or makes it a z-score. `balance` weighs the classes of a mixed group alike:
+    n / (2 n_class) on both of them, or on the right or wrong answers only.
     """
 
     kind: Literal["bce", "logsumexp"] = "bce"
-    score: Literal["sum", "mean", "sqrt"] = "sum"
+    score: Literal["sum", "mean", "sqrt", "mean_logprob"] = "sum"
     scale: float = Field(default=1.0, gt=0)
     contrast: Literal["none", "leave_one_out", "z"] = "none"
-    balance: bool = False
+    balance: Literal["none", "both", "positive", "negative"] = "none"
     threshold: float | Literal["mean"] = 0.5
 
 
@@ -197,7 +216,8 @@ class Critic(Strict):
     """PPO's critic; with one, stage 2 is GAE and `channels` are not used.
 
     Attributes:
-        kind: `head` puts a value head on the policy's trunk, `model` trains a copy of its own.
+        kind: `head` puts a value head on the policy's trunk, `model` trains one of its own: a copy
+            of the policy, or what `path` holds (a reward model's score head is taken along).
         level: `token` or `turn`: between which states GAE steps. Observations are no steps.
         bootstrap: an episode ended by a turn, token or time limit is worth the value of where it
             stopped; else its end is terminal.
@@ -206,6 +226,7 @@ class Critic(Strict):
     """
 
     kind: Literal["head", "model"] = "head"
+    path: str = ""
     level: Literal["token", "turn"] = "token"
     gamma: float = Field(default=1.0, ge=0, le=1)
     lam: float = Field(default=0.95, ge=0, le=1)
@@ -222,12 +243,14 @@ class Hindsight(Strict):
     Attributes:
         window: mean rewards that the new one is compared with; least: before that many, nothing.
         negative: factor on a change for the worse; limit: on the standardised change.
+        threshold: changes of at most this many deviations are no news.
     """
 
     window: int = Field(default=8, ge=2)
     least: int = Field(default=8, ge=2)
     negative: float = Field(default=0.1, ge=0)
     limit: float = Field(default=3.0, gt=0)
+    threshold: float = Field(default=0.0, ge=0)
 
 
 class Lora(Strict):
@@ -255,7 +278,8 @@ class LearnerSettings(Strict):
 
     Attributes:
         group_size: episodes per task; the training loop samples that many.
-        refill: the training loop samples again for groups without variance (DAPO).
+        refill: the training loop samples other tasks, up to that many times, for groups that
+            teach nothing (DAPO); 0: never.
         schedule: of the learning rate after `warmup_steps` of linear warm-up; `linear` and
             `cosine` reach zero at `total_steps`.
         max_grad_norm: 0 switches clipping off.
@@ -270,7 +294,7 @@ class LearnerSettings(Strict):
 
     algorithm: str = "grpo"
     group_size: int = Field(default=8, ge=1)
-    refill: bool = False
+    refill: int = Field(default=0, ge=0)
 
     learning_rate: float = Field(default=1e-6, ge=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"

@@ -26,10 +26,10 @@ from agentrl.core import ConfigError, Episode, Group
 from agentrl.learner import LearnerSettings
 from agentrl.learner.head import CHUNK, full_divergence, tempered_logprobs
 from agentrl.learner.hindsight import Memory, change
-from agentrl.learner.influence import influence
+from agentrl.learner.influence import emphasis, influence
 from agentrl.learner.link import link_credit, link_loss
 from agentrl.learner.rows import make_rows
-from agentrl.learner.settings import Hindsight, Link
+from agentrl.learner.settings import HiddenReward, Hindsight, Link
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -289,7 +289,7 @@ def test_pacs_gradients_by_hand() -> None:
     pacs = {"kind": "bce", "contrast": "leave_one_out"}
     got = link_gradient([0.0] * 4, [1, 0, 0, 1], **pacs)
     np.testing.assert_allclose(got, [-1 / 6, 1 / 6, 1 / 6, -1 / 6])
-    got = link_gradient([0.0] * 4, [1, 0, 0, 0], **pacs, balance=True)
+    got = link_gradient([0.0] * 4, [1, 0, 0, 0], **pacs, balance="both")
     np.testing.assert_allclose(got, [-1 / 3, 1 / 9, 1 / 9, 1 / 9])
     np.testing.assert_allclose(link_gradient([0.0] * 4, [1] * 4, **pacs), np.zeros(4), atol=1e-12)
     far = link_gradient([60.0, -20.0, -20.0, -20.0], [1, 0, 0, 0], **pacs)
@@ -366,17 +366,39 @@ def test_hidden_reward_matrix_form_equals_the_double_sum() -> None:
     torch.testing.assert_close(influence(g, h, correct), slow)
 
 
+def hidden(**more: Any) -> dict[str, Any]:
+    return {"algorithm": "thr", "field": {"hidden": {"dominance": 0.0, **more}}}
+
+
 def test_hidden_reward_is_a_weight_field() -> None:
-    base = gradient_of(some_groups(), algorithm="thr", field={"hidden_reward": 0.0})
+    base = gradient_of(some_groups(), **hidden(p=0.0))
     assert close(base, gradient_of(some_groups(), algorithm="dapo"))
-    more = gradient_of(some_groups(), algorithm="thr", field={"hidden_reward": 0.2})
-    less = gradient_of(some_groups(), algorithm="thr", field={"hidden_reward": -0.2})
+    more = gradient_of(some_groups(), **hidden(p=0.2))
+    less = gradient_of(some_groups(), **hidden(p=-0.2))
     assert not close(base, more, 1e-4)
     assert close(more + less, 2 * base)
-    split = gradient_of(
-        some_groups(), algorithm="thr", field={"hidden_reward": 0.2}, token_budget=1
-    )
+    split = gradient_of(some_groups(), **hidden(p=0.2), token_budget=1)
     assert close(more, split, 1e-5)
+
+
+def test_only_dominant_tokens_are_weighed_by_their_hidden_reward() -> None:
+    """Answers 0 (right, mean influence 0.5) and 1 (wrong): tau is 0.5 times the dominance."""
+    s = np.array([0.2, 0.8, 0.6, -0.7, 0.1])
+    advantage, answer = np.array([1.0, 1.0, -1.0, -1.0, -1.0]), np.array([0, 0, 1, 1, 1])
+    got = emphasis(s, advantage, answer, HiddenReward(p=0.1))
+    np.testing.assert_allclose(got, [1.0, 1.1, 0.9, 1.1, 1.0])
+    got = emphasis(s, advantage, answer, HiddenReward(p=0.1, dominance=1.3))
+    np.testing.assert_allclose(got, [1.0, 1.1, 1.0, 1.1, 1.0])
+
+
+@pytest.mark.parametrize(("right", "size", "eta"), [(2, 4, 0.0), (1, 4, 0.5), (1, 10, 0.8)])
+def test_negative_hidden_reward_by_the_share_of_right_answers(
+    right: int, size: int, eta: float
+) -> None:
+    advantage = np.repeat([1.0, -1.0], [right, size - right])
+    s = np.ones(size) + (advantage < 0)
+    got = emphasis(s, advantage, np.arange(size), HiddenReward(kind="nthr"))
+    np.testing.assert_allclose(got, np.where(advantage > 0, 1.0, eta))
 
 
 def test_second_look_by_hand() -> None:
