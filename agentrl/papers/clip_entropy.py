@@ -11,13 +11,15 @@ import numpy as np
 from agentrl.core import Group
 from agentrl.papers.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.toy import gradient, kappa, toy_group, toy_learner
+from agentrl.papers.toy import drawn_by, gradient, kappa, toy_group, toy_learner
 
 CLAIM = (
     "under coin-flip rewards the expected gradient is exactly zero without a clip and not zero "
     "with one: a gain there is the pipeline's, not the reward's"
 )
 MEMBERS = 4
+SPREAD = 0.6
+"""How far log-probabilities are stale, so that clips act on both sides."""
 STALE = {"ratio": {"old": "behaviour", "correction": "none"}}
 
 
@@ -35,7 +37,7 @@ def run(seeds: Sequence[int]) -> Measured:
         Property("the placebo is fair", 0.5, _placebo_mean(), 0.05),
     ]
     for seed in seeds:
-        group = stale_group(seed)
+        group = drawn_by(toy_learner(seed), toy_group([1.0, 0.0, 0.0, 1.0]), SPREAD, seed)
         free, clipped = (
             _mean_gradient(seed, group, kind)
             for kind in ({"kind": "identity"}, {"kind": "ppo_clip"})
@@ -71,19 +73,6 @@ def _placebo_mean() -> float:
     episodes = [e for k in range(100) for e in toy_group([1.0] * 8, key=str(k)).episodes]
     coins = credit.returns(episodes, np.zeros(len(episodes), int), (Transform(kind="coin"),))
     return float(coins.mean())
-
-
-def stale_group(seed: int) -> Group:
-    """Behaviour log-probabilities that are off by up to 60%, so that clips act on both sides."""
-    rng = np.random.default_rng(seed)
-    learner = toy_learner(seed)
-    group = toy_group([1.0, 0.0, 0.0, 1.0])
-    rows = learner._rows(group.episodes)
-    learner.looks.fill(rows, "now", lambda batch: learner.trunk.logprobs(batch)[0])
-    for row in rows:
-        segment = group.episodes[row.episode].segments[0]
-        segment.logprobs[-len(row.now) :] = row.now + rng.uniform(-0.6, 0.6, len(row.now))
-    return group
 
 
 def _plain() -> dict[str, Any]:

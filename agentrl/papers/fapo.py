@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from agentrl.core import Check, Group
 from agentrl.papers.properties import Property, measured
 from agentrl.papers.registry import Measured
 from agentrl.papers.toy import advantages, gradient, toy_group, toy_learner
+
+if TYPE_CHECKING:
+    from agentrl.learner import Learner
 
 CLAIM = (
     "with a penalty of 1, flawed right answers are learned while wrong ones prevail and unlearned "
@@ -21,6 +25,9 @@ GROUPS = {
     (6, 2, 0): (0.577, -1.732, None),
 }
 """Clean, flawed and wrong answers of a group -> their advantages (None: not given)."""
+
+
+PLAIN = {"outcome": {"by": (), "baseline": "none", "scale": "none"}}
 
 
 def run(seeds: Sequence[int]) -> Measured:
@@ -66,10 +73,16 @@ def judge_rewards() -> list[float]:
 
 
 def _moves_flawed(seed: int, clean: int, flawed: int, wrong: int) -> float:
-    """How fast the update raises the log-probability of the flawed answer."""
+    """How the flawed answer's own share of the update moves its log-probability."""
     group = flawed_group(clean, flawed, wrong)
-    step = -gradient(toy_learner(seed, algorithm="fapo", refill=0), [group])
-    lone = Group(("flawed",), [group.episodes[clean]])
-    plain = {"outcome": {"by": (), "baseline": "none", "scale": "none"}}
-    rise = -gradient(toy_learner(seed, algorithm="fapo", channels=plain, returns=()), [lone])
-    return float(step @ rise)
+    mine = group.episodes[clean]
+    for episode in group.episodes:
+        episode.outcome["other"] = episode is not mine
+    share = -gradient(_alone(seed), [group])
+    rise = -gradient(_alone(seed, channels=PLAIN, returns=()), [Group(("flawed",), [mine])])
+    return float(share @ rise)
+
+
+def _alone(seed: int, **more: Any) -> Learner:
+    """The baseline is the whole group's, the loss one answer's."""
+    return toy_learner(seed, algorithm="fapo", field={"flags": {"other": 0.0}}, **more)

@@ -33,7 +33,11 @@ def run(seeds: Sequence[int]) -> Measured:
     found = [
         Property("advantages", (1.0, -1.0, -1.0), advantages(group, algorithm="nsr")),
         Property("gradient of the logits", (-0.3348, 0.2447, 0.0900), slope, 1e-3),
-        Property("... of other tokens as their prior", float(np.e), slope[1] / slope[2]),
+        Property(
+            "... of other tokens as their prior",
+            float(np.e),
+            slope[1] / slope[2] if slope[2] else 0.0,
+        ),
         Property("... of a certain token", (0.0, 0.0, 0.0), logit_gradient([60.0, 0.0, 0.0], 0)),
     ]
     for seed in seeds:

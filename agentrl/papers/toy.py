@@ -70,6 +70,19 @@ def _episode(name: str, tokens: Sequence[int], reward: float) -> Episode:
     )
 
 
+def drawn_by(learner: Learner, group: Group, spread: float = 0.0, seed: int = 0) -> Group:
+    """The group, as if the learner's policy had drawn it: behaviour log-probabilities are its own,
+    off by up to `spread`."""
+    rng = np.random.default_rng(seed)
+    rows = learner._rows(group.episodes)
+    learner.looks.fill(rows, "now", lambda batch: learner.trunk.logprobs(batch)[0])
+    for row in rows:
+        segment = group.episodes[row.episode].segments[0]
+        off = rng.uniform(-spread, spread, len(row.now))
+        segment.logprobs[-len(row.now) :] = row.now + off
+    return group
+
+
 def gradient(learner: Learner, groups: Sequence[Group]) -> torch.Tensor:
     """float64[P], what the optimiser would be given for these groups; zeros if for nothing."""
     import torch
