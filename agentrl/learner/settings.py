@@ -87,12 +87,12 @@ class Channel(Strict):
 class HiddenReward(Strict):
     """THR's factor: what raising a token does to the group's correct answers (see influence.py).
 
-    Dominant are tokens whose influence s is beyond tau = `dominance` x the least mean influence
-    among the correct answers (0: all tokens).
+    `thr`: dominant tokens weigh 1 + p * sign(advantage * s), s being their influence. `nthr`:
+    dominant tokens of wrong answers weigh 2 |1/2 - share of correct answers|.
 
     Attributes:
-        kind: `thr`: dominant tokens weigh 1 + p * sign(advantage * s). `nthr`: dominant tokens of
-            wrong answers weigh 2 |1/2 - share of correct answers|.
+        dominance: dominant are tokens whose influence is beyond this many times the least mean
+            influence among the correct answers; 0: all are.
         p: above 0 exploits, below 0 explores; the source gives no value, 0.1 to 0.2 is derived.
     """
 
@@ -216,8 +216,9 @@ class Critic(Strict):
     """PPO's critic; with one, stage 2 is GAE and `channels` are not used.
 
     Attributes:
-        kind: `head` puts a value head on the policy's trunk, `model` trains one of its own: a copy
-            of the policy, or what `path` holds (a reward model's score head is taken along).
+        kind: `head` puts a value head on the policy's trunk, `model` trains a model of its own.
+        path: of that model, such as a reward model, whose score head is taken along; "": a copy
+            of the policy.
         level: `token` or `turn`: between which states GAE steps. Observations are no steps.
         bootstrap: an episode ended by a turn, token or time limit is worth the value of where it
             stopped; else its end is terminal.
@@ -238,7 +239,7 @@ class Critic(Strict):
 
 
 class Hindsight(Strict):
-    """PIPO's second look at the last batch.
+    """PIPO's second look at the last batch (with a critic the source has `limit` 2).
 
     Attributes:
         window: mean rewards that the new one is compared with; least: before that many, nothing.
@@ -347,9 +348,9 @@ class LearnerSettings(Strict):
                 )
             if d.direction == "forward" and d.estimator == "k3_ratio":
                 raise ValueError(f"divergences.{name}: k3_ratio is an estimator of reverse KL")
-        whole = [n for n in ("link", "critic", "hindsight") if getattr(self, n) is not None]
-        if len(whole) > 1:
-            raise ValueError(f"{' and '.join(whole)} do not go together: set one")
+        others = [n for n in ("critic", "hindsight") if getattr(self, n) is not None]
+        if self.link is not None and others:
+            raise ValueError(f"link and {others[0]} do not go together: set one")
         return self
 
     @model_validator(mode="after")
