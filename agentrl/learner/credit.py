@@ -189,6 +189,8 @@ def compare(values: np.ndarray, keys: np.ndarray, c: Channel) -> np.ndarray:
         free = np.maximum(n - c.ddof, 1)
         std = np.where(flat, 0.0, np.sqrt(np.bincount(k, centred**2) / free))
         out = np.where(flat[k], 0.0, out / np.maximum(std + c.epsilon, 1e-300)[k])
+    elif c.scale == "batch_std" and len(values) > c.ddof:
+        out = out / max(float(np.std(values, ddof=c.ddof)) + c.epsilon, 1e-300)
     elif c.scale == "l1":
         size = np.bincount(k, np.abs(out))
         out = np.where(size[k] > 0, out * n[k] / np.maximum(size, 1e-300)[k], 0.0)

@@ -65,7 +65,8 @@ class Channel(Strict):
             check, averaged over the checks).
         by: what samples must share to be compared; () compares the whole batch.
         baseline: `none`, `constant`, `mean`, `leave_one_out`.
-        scale: `none`, `std`, `l1` (the advantages of a key sum to their count in absolute value).
+        scale: `none`, `std` of the key, `batch_std` of all samples of the channel, `l1` (the
+            advantages of a key sum to their count in absolute value).
         ddof, epsilon: of the standard deviation: std(ddof) + epsilon.
         discount: gamma per turn, for `steps` and `return`.
         weight: of this channel in the sum.
@@ -76,7 +77,7 @@ class Channel(Strict):
     by: tuple[Literal["group", "turn", "state"], ...] = ("group",)
     baseline: Literal["none", "constant", "mean", "leave_one_out"] = "mean"
     constant: float = 0.0
-    scale: Literal["none", "std", "l1"] = "none"
+    scale: Literal["none", "std", "batch_std", "l1"] = "none"
     ddof: Literal[0, 1] = 1
     epsilon: float = Field(default=1e-4, ge=0)
     discount: float = Field(default=1.0, ge=0, le=1)

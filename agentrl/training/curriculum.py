@@ -93,8 +93,8 @@ def trajectory_scores(reference: np.ndarray, candidates: np.ndarray) -> np.ndarr
 class TrajectorySelection:
     """TraPO's choice of unlabelled tasks: those whose learning curve looks like a labelled one's.
 
-    Chosen are the best `top` share by score (at least one) and all above the threshold; they are
-    references from then on. Nothing is chosen in the first `warmup` epochs.
+    Chosen are the best `top` share by score (at least one) and all above the threshold; the next
+    choice counts them among the references. Nothing is chosen in the first `warmup` epochs.
     """
 
     def __init__(self, *, warmup: int = 8, top: float = 0.1, above: float = 0.4) -> None:
@@ -102,18 +102,17 @@ class TrajectorySelection:
         self.chosen: set[str] = set()
 
     def update(self, rates: PassRates, labelled: Sequence[str], unlabelled: Sequence[str]) -> None:
-        """Choose again, from curves over the epochs that all of them have seen."""
+        """Choose anew, from curves over the epochs that all of them have seen."""
         seen = [rates.history(t) for t in (*labelled, *unlabelled)]
         epochs = min(map(len, seen), default=0)
-        others = [t for t in unlabelled if t not in self.chosen]
-        if epochs < max(self._warmup, 2) or not others or not labelled:
+        if epochs < max(self._warmup, 2) or not unlabelled or not labelled:
             return
         known = [*labelled, *sorted(self.chosen)]
         curves, references = (
-            np.array([rates.history(t)[:epochs] for t in names]) for names in (others, known)
+            np.array([rates.history(t)[:epochs] for t in names]) for names in (unlabelled, known)
         )
         scores = trajectory_scores(references, curves)
-        self.chosen |= {others[i] for i in best(scores, self._top, self._above)}
+        self.chosen = {unlabelled[i] for i in best(scores, self._top, self._above)}
 
     def mark(self, tasks: Sequence[Task]) -> None:
         """Tell the learner which unlabelled tasks weigh nothing (all are judged by majority)."""
