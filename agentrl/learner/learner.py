@@ -24,6 +24,7 @@ from agentrl.learner.hindsight import Memory
 from agentrl.learner.influence import emphasise
 from agentrl.learner.link import link_credit
 from agentrl.learner.looks import Looks
+from agentrl.learner.losses import LIMIT
 from agentrl.learner.metrics import Meter, average, measure_credit, measure_tokens
 from agentrl.learner.objective import Tokens, objective, value_objective
 from agentrl.learner.optim import clip_and_step, make_optimizer
@@ -204,7 +205,18 @@ class Learner:
         rows = [r for r in rows if self._has_gradient(r)]
         extra["tokens_skipped"] = float(counted - sum(len(r.target) for r in rows))
 
+        s = self._shaped(rows)
         return extra | self._descend(rows, episodes, lambda t, m: self._loss(t, old, m, s))
+
+    def _shaped(self, rows: Sequence[Row]) -> LearnerSettings:
+        """The settings, with the gamma that `off_policy.quantile` asks for."""
+        s, foreign = self.settings, [r for r in rows if r.foreign]
+        if s.off_policy is None or s.off_policy.quantile is None or not foreign:
+            return s
+        self.looks.fill(foreign, "now", lambda b: self.trunk.logprobs(b)[0])
+        ratios = np.exp(np.concatenate([np.clip(r.now - r.behave, -LIMIT, LIMIT) for r in foreign]))
+        gamma = max(float(np.quantile(ratios, s.off_policy.quantile)), 1e-4)
+        return s.model_copy(update={"off_policy": s.off_policy.model_copy(update={"gamma": gamma})})
 
     def _second_look(
         self,

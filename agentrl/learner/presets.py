@@ -166,6 +166,13 @@ PRESETS: dict[str, Preset] = {
         },
         "aggregation": {"kind": "sequence"},
     },
+    # Guide: hints are taken out; what they led to is shaped, not clipped (0.9 quantile of ratios).
+    "guide": {
+        "channels": {"outcome": {"baseline": "mean", "scale": "std"}},
+        "ratio": {"hints": "strip"},
+        "off_policy": {"kind": "shape", "quantile": 0.9},
+        "aggregation": {"kind": "token"},
+    },
     # TraPO: unlabelled tasks are judged by majority; those not selected weigh nothing.
     "trapo": {
         "returns": ({"kind": "majority", "flag": "unlabelled"},),

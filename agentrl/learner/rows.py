@@ -45,6 +45,7 @@ class Row:
     turn: np.ndarray  # int64[N]
     version: np.ndarray  # int64[N], weights version that drew the token
     hinted: bool = False  # hint tokens were taken out: the context is not the behaviour's
+    foreign: bool = False  # hinted, or drawn by another than the policy
     advantage: np.ndarray = field(default_factory=_empty)
     weight: np.ndarray = field(default_factory=_empty)  # in the loss of the optimiser step
     pull: np.ndarray = field(default_factory=_empty)  # weight of divergences: aggregation alone
@@ -100,6 +101,7 @@ def _make_row(
             fix="every segment starts with at least one prompt token",
         )
     _check_behaviour(episode, segment)
+    hinted = not bool(keep.all())
     return Row(
         episode=index,
         tokens=segment.tokens[keep][: None if keep_tail else trained[-1]].astype(np.int64),
@@ -108,7 +110,8 @@ def _make_row(
         behave=segment.logprobs[keep][trained].astype(np.float64),
         turn=segment.turn[keep][trained].astype(np.int64),
         version=segment.weights[keep][trained].astype(np.int64),
-        hinted=not bool(keep.all()),
+        hinted=hinted,
+        foreign=hinted or episode.source != "policy",
     )
 
 

@@ -155,6 +155,7 @@ class Coefficient(Strict):
 
     `low`, `high` bound the ratio to [1 - low, 1 + high], None leaves that side open;
     `negative_low`, `negative_high` do so for negative advantages ("same": as the others).
+    `quantile` makes gamma that quantile of the ratios at the start of the step (at least 1e-4).
     """
 
     kind: Literal["ppo_clip", "is_clip", "shape", "power", "identity", "reinforce"] = "ppo_clip"
@@ -164,6 +165,7 @@ class Coefficient(Strict):
     negative_high: float | Literal["same"] | None = "same"
     dual: float | None = Field(default=None, gt=1)
     gamma: float = Field(default=1.0, gt=0)
+    quantile: float | None = Field(default=None, ge=0, le=1)
 
 
 class Link(Strict):
@@ -291,6 +293,8 @@ class LearnerSettings(Strict):
         logit_budget: logits kept between forward and backward; beyond it they are computed twice.
         share_prefixes: compute the tokens that rows of a micro-batch have in common once.
         min_shared: shared prefixes shorter than this are not worth a cut.
+        off_policy: stage 5 for episodes that the policy did not draw in the context it is trained
+            in (`ratio.hints: strip`, or a `source` other than "policy"); null: as the others.
         autocast: compute dtype of the trunk under torch.autocast ("" for none).
     """
 
@@ -321,6 +325,7 @@ class LearnerSettings(Strict):
     field: WeightField = WeightField()
     ratio: Ratio = Ratio()
     coefficient: Coefficient = Coefficient()
+    off_policy: Coefficient | None = None
     link: Link | None = None
     divergences: dict[str, Divergence] = Field(default_factory=dict)
     reference: Reference = Reference()
@@ -349,6 +354,8 @@ class LearnerSettings(Strict):
                 )
             if d.direction == "forward" and d.estimator == "k3_ratio":
                 raise ValueError(f"divergences.{name}: k3_ratio is an estimator of reverse KL")
+        if self.coefficient.quantile is not None:
+            raise ValueError("coefficient.quantile: only off_policy takes gamma from the ratios")
         others = [n for n in ("critic", "hindsight") if getattr(self, n) is not None]
         if self.link is not None and others:
             raise ValueError(f"link and {others[0]} do not go together: set one")

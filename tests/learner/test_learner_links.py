@@ -19,7 +19,7 @@ from learner_kit import (
     tiny_model,
 )
 
-from agentrl.core import Episode, Group
+from agentrl.core import Episode, Group, Origin
 from agentrl.learner import LearnerSettings
 from agentrl.learner.hindsight import Memory, change
 from agentrl.learner.influence import emphasis, influence
@@ -128,7 +128,50 @@ def test_pacs_on_policy_is_leave_one_out_policy_gradient() -> None:
     assert pacs.norm() > 0
 
 
-# THR and PIPO.
+# Hint-free training of hinted episodes, THR and PIPO.
+
+
+def hinted_groups() -> list[Group]:
+    """One episode was hinted, one comes from a replay, the others are the policy's own."""
+    g = group(rng(), [1.0, 0.0, 0.5, 0.0], hint=2)
+    for e in g.episodes[1:]:
+        segment = e.segments[0]
+        keep = segment.origin != Origin.HINT
+        for name in ("tokens", "origin", "logprobs", "turn", "weights"):
+            setattr(segment, name, getattr(segment, name)[keep])
+    g.episodes[2].source = "replay"
+    return [g]
+
+
+def test_what_the_policy_did_not_draw_has_a_coefficient_of_its_own() -> None:
+    """The gradient is the sum of both kinds' alone: off the policy shaped, on it clipped."""
+    shape = {"kind": "shape", "gamma": 0.5}
+    base: dict[str, Any] = {"algorithm": "guide", "channels": {"outcome": {"scale": "none"}}}
+    both = gradient_of(hinted_groups(), **base, off_policy=shape)
+    parts = torch.zeros_like(both)
+    for foreign, settings in ((True, {"coefficient": shape}), (False, {})):
+        groups = hinted_groups()
+        for i, e in enumerate(groups[0].episodes):
+            e.outcome["other"] = (i in (0, 2)) is not foreign
+        own = {**base, "off_policy": None, "field": {"flags": {"other": 1e-12}}, **settings}
+        if foreign:
+            own["ratio"] = {"correction": "none"}
+        parts += gradient_of(groups, **own)
+    assert close(both, parts, 1e-6)
+
+
+def test_gamma_is_a_quantile_of_the_step_whatever_the_micro_batches() -> None:
+    subject = learner(algorithm="guide")
+    rows = subject._rows(hinted_groups()[0].episodes)
+    assert [r.foreign for r in rows] == [True, False, True, False]
+    shaped = subject._shaped(rows).off_policy
+    assert shaped is not None
+    (whole,) = subject.looks.micro_batches([rows[0], rows[2]])
+    logp = subject.trunk.logprobs(whole)[0].detach()
+    ratios = (logp - whole.gather("behave", torch.float64)).exp()
+    assert shaped.gamma == pytest.approx(float(ratios.quantile(0.9)))
+    a = gradient_of(hinted_groups(), algorithm="guide")
+    assert close(a, gradient_of(hinted_groups(), algorithm="guide", token_budget=1))
 
 
 def test_hidden_reward_tells_wrong_alternatives_from_the_same_token() -> None:
