@@ -1,12 +1,14 @@
-"""The learner against TRL's GRPO and a plain PyTorch loop: one call, same weights, same tokens.
+"""The learner against TRL's GRPO trainer and a plain PyTorch loop: same weights, same tokens.
 
     pip install trl==1.16.0          # into an environment that also has agentrl
-    python benchmarks/learner.py     # --repeats 5 --threads 2 --case all --memory
+    python benchmarks/learner.py     # --repeats 5 --threads 1 --case all --memory --json
 
 Every contender makes the same optimiser steps on the same token ids; gradient norms are checked
-to agree before anything is timed. Contenders alternate, and medians are compared. Without TRL its
-column is left out. `--memory` runs each contender in a process of its own and reports how far its
-peak resident memory rose over the loaded model.
+to agree before anything is timed. Contenders alternate, and medians of processor seconds (all
+threads; `wall` is the clock, which other programs disturb) are compared. `--micro` sets the rows
+per micro-batch of both baselines; 8 is their fastest. Without TRL its column is left out.
+`--memory` runs each contender in a process of its own and reports how far its peak resident
+memory rose over the loaded model.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +34,6 @@ from agentrl.core import Episode, Group, Origin, Score, SegmentBuilder, Status, 
 from agentrl.learner import Learner, LearnerSettings
 
 VOCAB = 2560
-MICRO = 8
 RATE = 1e-6
 
 
@@ -55,21 +57,16 @@ def make_model() -> Any:
 
 @dataclass
 class Case:
-    """Groups of 8 episodes: a shared prompt, then turns of (trained, observed) tokens."""
+    """A group of 8 episodes: a shared prompt, then turns of (trained, observed) tokens."""
 
     name: str
-    groups: int
     prompt: int
     turns: Callable[[np.random.Generator], list[tuple[int, int]]]
 
     def make(self) -> list[Group]:
         rng = np.random.default_rng(1)
-        out = []
-        for g in range(self.groups):
-            prompt = rng.integers(0, VOCAB, self.prompt).tolist()
-            members = [self._episode(rng, prompt, f"{g}-{i}") for i in range(8)]
-            out.append(Group((g,), members))
-        return out
+        prompt = rng.integers(0, VOCAB, self.prompt).tolist()
+        return [Group((0,), [self._episode(rng, prompt, str(i)) for i in range(8)])]
 
     def _episode(self, rng: np.random.Generator, prompt: list[int], name: str) -> Episode:
         build = SegmentBuilder()
@@ -92,9 +89,9 @@ def _ragged(rng: np.random.Generator) -> list[tuple[int, int]]:
 
 
 CASES = {
-    "short_prompt": Case("8 x (128 shared + 384 trained), 4 groups", 4, 128, lambda _: [(384, 0)]),
-    "long_prompt": Case("8 x (1024 shared + 128 trained), 4 groups", 4, 1024, lambda _: [(128, 0)]),
-    "multi_turn": Case("8 x 6 turns, 2/3 observed, 200-1500 tokens", 1, 64, _ragged),
+    "short_prompt": Case("8 x (128 shared + 384 trained)", 128, lambda _: [(384, 0)]),
+    "long_prompt": Case("8 x (1024 shared + 128 trained)", 1024, lambda _: [(128, 0)]),
+    "multi_turn": Case("8 x 6 turns, 2/3 observed, 200-1500 tokens", 64, _ragged),
 }
 
 
@@ -117,9 +114,11 @@ class Ours:
 
 
 class Padded:
-    """What both baselines share: padded micro-batches of 8 rows, longest first."""
+    """What both baselines share: padded micro-batches of `micro` rows."""
 
-    def __init__(self, groups: list[Group]) -> None:
+    def __init__(self, groups: list[Group], micro: int, *, together: bool) -> None:
+        """`together` pads all rows to the longest of the whole batch, as TRL's trainer does when
+        it prepares a batch; else rows are sorted, and each micro-batch has its own width."""
         self.model = make_model()
         rows = []
         for group in groups:
@@ -130,13 +129,15 @@ class Padded:
                 prompt = int(np.argmax(s.action_mask))
                 rows.append((s, prompt, float(a)))
         rows.sort(key=lambda r: -len(r[0]))
-        self.batches = [self._pad(rows[i : i + MICRO]) for i in range(0, len(rows), MICRO)]
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=RATE, weight_decay=0.0, fused=True
-        )
+        width = max(len(s) - p for s, p, _ in rows) if together else 0
+        self.batches = [self._pad(rows[i : i + micro], width) for i in range(0, len(rows), micro)]
+        self.optimizer = self.make_optimizer()
 
-    def _pad(self, rows: list[Any]) -> dict[str, torch.Tensor]:
-        width = max(len(s) - p for s, p, _ in rows)
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.model.parameters(), lr=RATE, weight_decay=0.0, fused=True)
+
+    def _pad(self, rows: list[Any], width: int) -> dict[str, torch.Tensor]:
+        width = width or max(len(s) - p for s, p, _ in rows)
         completion = torch.zeros(len(rows), width, dtype=torch.long)
         real, trained = torch.zeros(len(rows), width), torch.zeros(len(rows), width)
         for i, (s, p, _) in enumerate(rows):
@@ -169,6 +170,9 @@ class Padded:
 class Plain(Padded):
     """A plain loop: logits of completion positions, log-softmax, gather."""
 
+    def __init__(self, groups: list[Group], micro: int) -> None:
+        super().__init__(groups, micro, together=False)
+
     def backward(self, batch: dict[str, torch.Tensor]) -> None:
         ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
         seen = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
@@ -185,10 +189,13 @@ class Plain(Padded):
 
 
 class Trl(Padded):
-    """TRL's own loss code at its best setting: micro-batch 8, no checkpointing, SDPA."""
+    """TRL's trainer on a prepared batch: its training_step, optimiser and defaults, without
+    gradient checkpointing (which is slower). Generation, which it times too, is left out."""
 
-    def __init__(self, groups: list[Group]) -> None:
-        super().__init__(groups)
+    def __init__(self, groups: list[Group], micro: int) -> None:
+        super().__init__(groups, micro, together=True)
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
         from datasets import Dataset
         from tokenizers import Tokenizer, models
         from transformers import PreTrainedTokenizerFast
@@ -200,10 +207,11 @@ class Trl(Padded):
             tokenizer_object=raw, eos_token="<1>", pad_token="<0>", unk_token="<0>"
         )
         args = GRPOConfig(
-            output_dir="/tmp/agentrl-benchmark-trl",
-            per_device_train_batch_size=MICRO,
+            output_dir=str(Path(tempfile.gettempdir()) / "agentrl-benchmark-trl"),
+            per_device_train_batch_size=len(self.batches[0]["advantages"]),
             gradient_accumulation_steps=len(self.batches),
             num_generations=8,
+            learning_rate=RATE,
             loss_type="grpo",
             beta=0.0,
             gradient_checkpointing=False,
@@ -219,10 +227,11 @@ class Trl(Padded):
             processing_class=tokenizer,
         )
         self.trainer.current_gradient_accumulation_steps = len(self.batches)
-        self.model.train()
+        self.trainer._prepare_inputs = dict  # the batch is prepared
+        return self.trainer.create_optimizer()
 
     def backward(self, batch: dict[str, torch.Tensor]) -> None:
-        self.trainer.compute_loss(self.trainer.model, dict(batch)).backward()
+        self.trainer.training_step(self.trainer.model, batch, None)
 
 
 CONTENDERS: dict[str, type] = {"ours": Ours, "plain": Plain, "trl": Trl}
@@ -238,37 +247,53 @@ def available() -> list[str]:
     return list(CONTENDERS)
 
 
-def time_case(case: Case, names: list[str], repeats: int) -> None:
+def timed(run: Any) -> tuple[float, float]:
+    """(processor seconds, wall seconds) of one optimiser step."""
+    wall, processor = time.perf_counter(), time.process_time()
+    run.step()
+    return time.process_time() - processor, time.perf_counter() - wall
+
+
+def make(name: str, groups: list[Group], micro: int) -> Any:
+    return Ours(groups) if name == "ours" else CONTENDERS[name](groups, micro)
+
+
+def time_case(key: str, names: list[str], repeats: int, micro: int) -> dict[str, Any]:
+    case = CASES[key]
     groups = case.make()
-    runs = {name: CONTENDERS[name](groups) for name in names}
+    runs = {name: make(name, groups, micro) for name in names}
     norms = {name: run.step() for name, run in runs.items()}
     for name, norm in norms.items():
         if abs(norm / norms["ours"] - 1) > 1e-4:
             sys.exit(f"{case.name}: gradient norms differ: {norms} ({name})")
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for _ in range(repeats):
         for name, run in runs.items():
-            start = time.perf_counter()
-            run.step()
-            seconds[name].append(time.perf_counter() - start)
+            taken[name].append(timed(run))
     tokens = sum(len(s) for g in groups for e in g.episodes for s in e.segments)
     ours = runs["ours"].metrics
     print(
         f"\n{case.name}: {tokens} tokens, {ours['tokens_trained']:.0f} trained, "
         f"{ours['tokens_processed']:.0f} computed by ours; gradient norm {norms['ours']:.6f}"
     )
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    for name, median in medians.items():
-        spread = f"{min(seconds[name]):.2f}-{max(seconds[name]):.2f}"
+    median = {n: [statistics.median(x) for x in zip(*t, strict=True)] for n, t in taken.items()}
+    mine = median["ours"]
+    out: dict[str, Any] = {"case": key, "tokens": tokens}
+    for name, (processor, wall) in median.items():
+        ratios = processor / mine[0], wall / mine[1]
         print(
-            f"  {name:6s} {median:7.3f} s a step ({spread})  {tokens / median:9.0f} tokens/s  "
-            f"ours is {median / medians['ours']:.2f} x"
+            f"  {name:6s} {processor:7.3f} s processor, {wall:7.3f} s wall a step "
+            f"{tokens / processor:9.0f} tokens/s  ours is {ratios[0]:.2f} x ({ratios[1]:.2f} x "
+            f"wall)"
         )
+        out[name] = {"processor": processor, "wall": wall, "ratio": ratios[0]}
     limit = flops(groups, ours) / matmul_rate()
+    out["share_of_limit"] = limit / mine[0]
     print(
         f"  limit  {limit:7.3f} s at the measured matmul rate; ours runs at "
-        f"{100 * limit / medians['ours']:.0f}% of it"
+        f"{100 * limit / mine[0]:.0f}% of it"
     )
+    return out
 
 
 def flops(groups: list[Group], metrics: dict[str, float]) -> float:
@@ -295,25 +320,26 @@ def flops(groups: list[Group], metrics: dict[str, float]) -> float:
 
 
 def matmul_rate() -> float:
-    """FLOP/s of a 1024 x 1024 float32 product on the threads in use, best of 10."""
+    """FLOP per processor second of a 1024 x 1024 float32 product, best of 20."""
     a = torch.randn(1024, 1024)
     best = float("inf")
-    for _ in range(10):
-        start = time.perf_counter()
+    for _ in range(20):
+        start = time.process_time()
         a @ a
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     return 2 * 1024**3 / best
 
 
-def memory_case(name: str, case: str, threads: int) -> float:
+def memory_case(name: str, case: str, args: argparse.Namespace) -> float:
     """MB by which the peak resident memory of a fresh process rises in two steps."""
-    command = [sys.executable, __file__, "--one", name, "--case", case, "--threads", str(threads)]
+    settings = ["--threads", str(args.threads), "--micro", str(args.micro)]
+    command = [sys.executable, __file__, "--one", name, "--case", case, *settings]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return float(json.loads(out.splitlines()[-1])["megabytes"])
 
 
-def one(name: str, case: Case) -> None:
-    run = CONTENDERS[name](case.make())
+def one(name: str, case: Case, micro: int) -> None:
+    run = make(name, case.make(), micro)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
     before = _peak()
     run.step()
@@ -331,21 +357,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", choices=[*CASES, "all"], default="all")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--micro", type=int, default=8)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     parser.add_argument("--one", choices=list(CONTENDERS), help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.one:
-        one(args.one, CASES[args.case])
+        one(args.one, CASES[args.case], args.micro)
         return
     names = available()
+    found = []
     for key in CASES if args.case == "all" else [args.case]:
-        time_case(CASES[key], names, args.repeats)
+        found.append(time_case(key, names, args.repeats, args.micro))
         if args.memory:
-            peaks = {name: memory_case(name, key, args.threads) for name in names}
-            shown = ", ".join(f"{n} {mb:.0f} MB" for n, mb in peaks.items())
+            peaks = {name: memory_case(name, key, args) for name in names}
+            shown = ", ".join(
+                f"{n} {mb:.0f} MB ({mb / peaks['ours']:.1f} x ours)" for n, mb in peaks.items()
+            )
             print(f"  peak memory over the loaded model: {shown}")
+            found[-1]["megabytes"] = peaks
+    if args.json:
+        print(json.dumps({"threads": args.threads, "repeats": args.repeats, "cases": found}))
 
 
 if __name__ == "__main__":

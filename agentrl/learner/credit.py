@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agentrl.core import Episode, Group, Status
+from agentrl.core import Episode, Group, Status, derive_seed
 from agentrl.learner.rows import LearnerError, Row
-from agentrl.learner.settings import Channel, Transform
+from agentrl.learner.settings import Channel, LearnerSettings, Transform
 
 TRUNCATED = frozenset({Status.MAX_TURNS, Status.MAX_TOKENS, Status.DEADLINE})
 FLAT = 1e-6
@@ -102,6 +102,8 @@ def _transform(
         return reward - t.shift
     if t.kind == "unbias":
         return (reward - t.false_positive) / (1.0 - t.false_positive - t.false_negative)
+    if t.kind == "coin":
+        return np.array([float(derive_seed(e.seed, "coin", e.id) % 2) for e in episodes])
     answers = [str(e.outcome.get("answer")) for e in episodes]
     votes: dict[int, Counter[str]] = {}
     for i in np.flatnonzero(on):
@@ -116,8 +118,10 @@ def has_flag(episode: Episode, name: str) -> bool:
     """Whether an episode carries a flag of the settings (see `Transform`)."""
     if name == "truncated":
         return episode.status in TRUNCATED
-    found = episode.outcome.get(name) or episode.task.metadata.get(name)
-    return episode.status.value == name or bool(found)
+    if episode.outcome.get(name) or episode.task.metadata.get(name):
+        return True
+    checks = episode.scores["reward"].checks if "reward" in episode.scores else ()
+    return episode.status.value == name or any(c.name == name and c.passed for c in checks)
 
 
 def advantages(table: TurnTable, channels: Mapping[str, Channel], whiten: bool) -> np.ndarray:
@@ -185,6 +189,8 @@ def compare(values: np.ndarray, keys: np.ndarray, c: Channel) -> np.ndarray:
         free = np.maximum(n - c.ddof, 1)
         std = np.where(flat, 0.0, np.sqrt(np.bincount(k, centred**2) / free))
         out = np.where(flat[k], 0.0, out / np.maximum(std + c.epsilon, 1e-300)[k])
+    elif c.scale == "batch_std" and len(values) > c.ddof:
+        out = out / max(float(np.std(values, ddof=c.ddof)) + c.epsilon, 1e-300)
     elif c.scale == "l1":
         size = np.bincount(k, np.abs(out))
         out = np.where(size[k] > 0, out * n[k] / np.maximum(size, 1e-300)[k], 0.0)
@@ -205,6 +211,24 @@ def zero_variance(table: TurnTable) -> np.ndarray:
     """bool[G], for each group present: all its judged episodes have one reward."""
     _, k = np.unique(table.group, return_inverse=True)
     return _is_flat(table.outcome, k, int(k.max(initial=-1)) + 1)
+
+
+def has_signal(groups: Sequence[Group], s: LearnerSettings) -> list[bool]:
+    """For each group, whether its rewards alone give any of its episodes an advantage.
+
+    A group is judged whole, before any token is looked at. With a critic every judged group has
+    one; a link needs both classes, which is variance of the rewards.
+    """
+    episodes, group = judged_episodes(groups)
+    if s.critic is not None:
+        return [bool((group == g).any()) for g in range(len(groups))]
+    table = turn_table(episodes, group, s.returns)
+    if s.link is not None:
+        mixed = dict(zip(np.unique(group).tolist(), (~zero_variance(table)).tolist(), strict=True))
+        return [mixed.get(g, False) for g in range(len(groups))]
+    moved = advantages(table, s.channels, whiten=False) != 0.0
+    of = group[table.episode]
+    return [bool(moved[of == g].any()) for g in range(len(groups))]
 
 
 def _is_flat(values: np.ndarray, k: np.ndarray, count: int) -> np.ndarray:

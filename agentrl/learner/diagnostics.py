@@ -1,8 +1,8 @@
 """Numbers that say what training did to a policy; pure functions of counts and rewards.
 
 None of them enters a loss. Sources: Invisible Leash (support metrics), Chen et al. 2021 (pass@k),
-Policy Cliff (ties and flips), noisy verifiers (appeals), TraPO (trajectory similarity), and the
-note on clipping and spurious rewards.
+Policy Cliff (ties and flips), noisy verifiers (appeals), and the note on clipping and spurious
+rewards.
 """
 
 from __future__ import annotations
@@ -38,6 +38,13 @@ class Support:
     kept: int
     gained: int
     lost: int
+
+    @classmethod
+    def within(
+        cls, before: Sequence[Sequence[bool]], after: Sequence[Sequence[bool]], k: int
+    ) -> Support:
+        """From the first k samples of each task; what is likelier than about 1 / k is support."""
+        return cls.of([sum(b[:k]) for b in before], [sum(a[:k]) for a in after])
 
     @classmethod
     def of(cls, before: Sequence[int], after: Sequence[int]) -> Support:
@@ -135,6 +142,11 @@ def policy_shift_bound(reward_change: np.ndarray, beta: float) -> float:
     return float(np.abs(reward_change).max()) / beta
 
 
+def gate_false_negatives(rates: Sequence[float]) -> float:
+    """False negatives of a reward that is the product of checks: 1 - prod(1 - rate)."""
+    return 1.0 - float(np.prod([1.0 - r for r in rates]))
+
+
 class AppealRate:
     """Running estimate of a verifier's false negatives from appeals of a share of its negatives."""
 
@@ -148,29 +160,6 @@ class AppealRate:
         now = _share(found, positives + found)
         self.value = now if self.value is None else (1 - self.rate) * self.value + self.rate * now
         return self.value
-
-
-def trajectory_scores(reference: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """float64[C], mean correlation of candidates' pass-rate curves with labelled tasks' (TraPO).
-
-    Args:
-        reference: float[R, epochs]; candidates: float[C, epochs]. A constant curve scores 0.
-    """
-
-    def standard(x: np.ndarray) -> np.ndarray:
-        x = np.asarray(x, np.float64)
-        centred = x - x.mean(1, keepdims=True)
-        return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1)[:, None], 1e-8))
-
-    return np.asarray((standard(candidates) @ standard(reference).T).mean(1))
-
-
-def select_trajectories(scores: np.ndarray, *, top: float = 0.1, above: float = 0.4) -> np.ndarray:
-    """bool[C], the best `top` share (at least one) and all above the threshold."""
-    count = max(int(np.ceil(top * len(scores))), 1) if len(scores) else 0
-    chosen = scores > above
-    chosen[np.argsort(-scores, kind="stable")[:count]] = True
-    return np.asarray(chosen)
 
 
 def _share(part: float, whole: float) -> float:

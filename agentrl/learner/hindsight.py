@@ -33,11 +33,16 @@ class Memory:
         xi = change(self.means, mean, self._s.least)
         self.means = [*self.means, mean][-self._s.window :]
         xi = float(np.clip(xi, -self._s.limit, self._s.limit))
+        if abs(xi) <= self._s.threshold:
+            return 0.0
         return xi if xi >= 0 else self._s.negative * xi
 
-    def keep(self, rows: Sequence[Row], group: np.ndarray) -> None:
-        """Remember a batch, with advantages that sum to the group's size in absolute value."""
+    def keep(self, rows: Sequence[Row], group: np.ndarray, *, attribute: bool = True) -> None:
+        """Remember a batch; `attribute` makes the advantages of a group sum to its size in
+        absolute value (a critic's stay as they are)."""
         self.rows = [Row(**{name: getattr(r, name) for name in KEPT}) for r in rows]
+        if not attribute:
+            return
         size: dict[int, dict[int, float]] = {}
         for row in self.rows:
             members = size.setdefault(int(group[row.episode]), {})

@@ -15,6 +15,7 @@ import torch
 
 from agentrl.learner.pack import MicroBatch
 from agentrl.learner.rows import Row
+from agentrl.learner.settings import HiddenReward
 from agentrl.learner.trunk import Trunk
 
 Tensor = torch.Tensor
@@ -26,16 +27,37 @@ def influence(g: Tensor, h: Tensor, correct: Tensor) -> Tensor:
     return ((g @ matrix) * h).sum(-1)
 
 
+def emphasis(
+    s: np.ndarray, advantage: np.ndarray, answer: np.ndarray, hidden: HiddenReward
+) -> np.ndarray:
+    """float64[N], the factor of each token of a group of right and wrong answers.
+
+    Args:
+        s: float64[N], influence; advantage: float64[N], positive in right answers.
+        answer: int64[N], the answer that a token is in.
+    """
+    answers, a = np.unique(answer, return_inverse=True)
+    size = np.bincount(a)
+    right = np.bincount(a, advantage) > 0
+    tau = hidden.dominance * (np.bincount(a, s) / size)[right].min()
+    if hidden.kind == "thr":
+        factor = 1.0 + hidden.p * np.sign(s * advantage)
+        return np.where((np.abs(s) > tau) | (hidden.dominance == 0), factor, 1.0)
+    eta = 2.0 * abs(0.5 - right.sum() / len(answers))
+    return np.where((s > tau) & ~right[a], eta, 1.0)
+
+
 @torch.no_grad()
-def set_influence(
+def emphasise(
     rows: Sequence[Row],
     group: np.ndarray,
+    hidden: HiddenReward,
     trunk: Trunk,
     micro_batches: Callable[[Sequence[Row]], list[MicroBatch]],
 ) -> None:
-    """Set `influence` of all rows of groups that have correct and incorrect answers.
+    """Set `emphasis` of all rows of groups that have right and wrong answers.
 
-    Correct are those with a positive advantage. Memory: N x (d + distinct ids) of one group.
+    Right are those with a positive advantage. Memory: N x (d + distinct ids) of one group.
     """
     for key in np.unique([group[r.episode] for r in rows]):
         mine = [r for r in rows if group[r.episode] == key]
@@ -47,10 +69,12 @@ def set_influence(
         g, h = (torch.cat(p) for p in zip(*[(g, h) for g, h, _ in parts], strict=True))
         order = [r for _, _, part in parts for r in part]
         sizes = [len(r.target) for r in order]
+        advantage = np.concatenate([r.advantage for r in order])
         correct = np.repeat([r.advantage.sum() > 0 for r in order], sizes)
         s = influence(g, h, torch.as_tensor(correct, device=g.device)).double().cpu().numpy()
-        for row, part in zip(order, np.split(s, np.cumsum(sizes)[:-1]), strict=True):
-            row.influence = part
+        factor = emphasis(s, advantage, np.repeat([r.episode for r in order], sizes), hidden)
+        for row, part in zip(order, np.split(factor, np.cumsum(sizes)[:-1]), strict=True):
+            row.emphasis = part
 
 
 def _directions(batch: MicroBatch, trunk: Trunk, ids: Tensor) -> tuple[Tensor, Tensor, list[Row]]:

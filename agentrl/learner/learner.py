@@ -21,9 +21,10 @@ from agentrl.core import Episode, Group
 from agentrl.learner import credit, ranks
 from agentrl.learner.gae import critic_credit, explained_variance
 from agentrl.learner.hindsight import Memory
-from agentrl.learner.influence import set_influence
+from agentrl.learner.influence import emphasise
 from agentrl.learner.link import link_credit
 from agentrl.learner.looks import Looks
+from agentrl.learner.losses import LIMIT
 from agentrl.learner.metrics import Meter, average, measure_credit, measure_tokens
 from agentrl.learner.objective import Tokens, objective, value_objective
 from agentrl.learner.optim import clip_and_step, make_optimizer
@@ -51,12 +52,12 @@ class Learner:
         if settings.lora is not None:
             add_lora(policy.model, settings.lora)
         self.trunk = Trunk(policy.model, settings)
-        if self.trunk.one_by_one:
-            LOG.warning("rows are trained one by one: %s", self.trunk.one_by_one)
         needs = any(d.target != "uniform" for d in settings.divergences.values())
         self.reference = ReferencePolicy(self.trunk, settings) if needs else None
         self.critic = ValueModel(self.trunk, settings) if settings.critic else None
         self.looks = Looks(self.trunk, self.reference, self.critic, settings)
+        if self.looks.one_by_one:
+            LOG.warning("rows are trained one by one: %s", self.looks.one_by_one)
         self.memory = Memory(settings.hindsight) if settings.hindsight else None
         self.optimizer = make_optimizer(
             self._policy_parameters(), self._critic_parameters(), settings
@@ -173,8 +174,8 @@ class Learner:
         )
         advantage = credit.advantages(table, s.channels, s.whiten)
         credit.spread(advantage, table, rows)
-        if s.field.hidden_reward:
-            set_influence(rows, table.group, self.trunk, self.looks.micro_batches)
+        if s.field.hidden is not None:
+            emphasise(rows, table.group, s.field.hidden, self.trunk, self.looks.micro_batches)
 
     def _old_policy(self, rows: Sequence[Row], optimizer_steps: int) -> str:
         """Which policy the ratio is taken to: `current`, `behaviour` or `recompute`."""
@@ -204,7 +205,18 @@ class Learner:
         rows = [r for r in rows if self._has_gradient(r)]
         extra["tokens_skipped"] = float(counted - sum(len(r.target) for r in rows))
 
+        s = self._shaped(rows)
         return extra | self._descend(rows, episodes, lambda t, m: self._loss(t, old, m, s))
+
+    def _shaped(self, rows: Sequence[Row]) -> LearnerSettings:
+        """The settings, with the gamma that `off_policy.quantile` asks for."""
+        s, foreign = self.settings, [r for r in rows if r.foreign]
+        if s.off_policy is None or s.off_policy.quantile is None or not foreign:
+            return s
+        self.looks.fill(foreign, "now", lambda b: self.trunk.logprobs(b)[0])
+        ratios = np.exp(np.concatenate([np.clip(r.now - r.behave, -LIMIT, LIMIT) for r in foreign]))
+        gamma = max(float(np.quantile(ratios, s.off_policy.quantile)), 1e-4)
+        return s.model_copy(update={"off_policy": s.off_policy.model_copy(update={"gamma": gamma})})
 
     def _second_look(
         self,
@@ -221,10 +233,10 @@ class Learner:
         if feedback != 0.0 and last:
             for row, weight in zip(last, aggregation_weights(last, s.aggregation), strict=True):
                 row.weight, row.advantage = weight, feedback * row.advantage
-            plain = s.model_copy(update={"divergences": {}})
+            plain = s.model_copy(update={"divergences": {}, "critic": None, "link": None})
             moved = self._descend(last, [], lambda t, m: self._loss(t, "behaviour", m, plain))
             done = [{"hindsight": feedback} | moved]
-        memory.keep(rows, table.group)
+        memory.keep(rows, table.group, attribute=s.critic is None)
         return done
 
     def _weigh(self, rows: Sequence[Row], episodes: Sequence[Episode]) -> list[Row]:

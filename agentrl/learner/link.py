@@ -60,15 +60,16 @@ def _contrast(score: Tensor, group: Tensor, kind: str) -> Tensor:
     return (score - mean) / (torch.sqrt(square / count + 1e-12)[group] + 1e-4)
 
 
-def _class_weights(label: Tensor, group: Tensor, balance: bool) -> Tensor:
-    """n / (2 n_class) where a group has both classes, else 1."""
+def _class_weights(label: Tensor, group: Tensor, balance: str) -> Tensor:
+    """n / (2 n_class) where a group has both classes and the class is balanced, else 1."""
     weight = torch.ones(len(label), dtype=torch.float64)
-    if not balance:
+    if balance == "none":
         return weight
     n = torch.bincount(group).double()
     good = torch.bincount(group, label.double())
     mine = torch.where(label, good[group], n[group] - good[group])
-    return torch.where(mine < n[group], n[group] / (2 * mine), weight)
+    meant = torch.ones_like(label) if balance == "both" else label == (balance == "positive")
+    return torch.where((mine < n[group]) & meant, n[group] / (2 * mine), weight)
 
 
 def link_credit(
@@ -85,11 +86,11 @@ def link_credit(
     """
     episodes, e = np.unique([r.episode for r in rows], return_inverse=True)
     count = np.bincount(e, [len(r.target) for r in rows])
-    ratio = np.bincount(e, [(getattr(r, now) - r.behave).sum() for r in rows])
-    slope = (
-        link.scale / {"sum": np.ones_like(count), "mean": count, "sqrt": np.sqrt(count)}[link.score]
-    )
-    score = torch.tensor(slope * ratio, requires_grad=True)
+    base = 0.0 if link.score == "mean_logprob" else 1.0
+    sums = np.bincount(e, [(getattr(r, now) - base * r.behave).sum() for r in rows])
+    length = {"sum": np.ones_like(count), "sqrt": np.sqrt(count)}.get(link.score, count)
+    slope = link.scale / length
+    score = torch.tensor(slope * sums, requires_grad=True)
     _, keys = np.unique(group[episodes], return_inverse=True)
     label = _labels(reward[episodes], keys, link.threshold)
     loss = link_loss(score, torch.as_tensor(label), torch.as_tensor(keys), link)

@@ -31,6 +31,9 @@ class Looks:
     ) -> None:
         self._trunk, self._reference, self._critic = trunk, reference, critic
         self._s = settings
+        others = [x.trunk for x in (reference, critic) if x is not None]
+        self.one_by_one = next((t.one_by_one for t in (trunk, *others) if t.one_by_one), "")
+        """Why rows cannot share a forward pass; "" when they can."""
 
     def before_update(self, rows: Sequence[Row], table: TurnTable) -> None:
         """Fill in what a reference or a critic says of every trained token."""
@@ -66,7 +69,7 @@ class Looks:
 
     def micro_batches(self, rows: Sequence[Row]) -> list[MicroBatch]:
         s = self._s
-        packs = not self._trunk.one_by_one
+        packs = not self.one_by_one
         shared = s.min_shared if s.share_prefixes and packs else None
         budget = s.token_budget if packs else 1
         return [

@@ -27,6 +27,12 @@ class Tokens:
     logp: Tensor
     entropy: Tensor
 
+    @property
+    def foreign(self) -> Tensor:
+        """bool[N], what the policy did not draw in this context."""
+        rows = torch.tensor([r.foreign for r in self.batch.rows], device=self.logp.device)
+        return rows[self.batch.row]
+
     def get(self, name: str) -> Tensor:
         """An array of the rows, in the dtype of the loss."""
         return self.batch.gather(name, self.logp.dtype)
@@ -57,6 +63,9 @@ def objective(
         r = s.ratio
         factor = losses.correction(t.logp, old, behave, r, behaviour=old_kind == "behaviour")
         per_token = factor * losses.policy_loss(ratio, t.logp, advantage, s.coefficient)
+        if s.off_policy is not None:
+            other = losses.policy_loss(ratio, t.logp, advantage, s.off_policy)
+            per_token = torch.where(t.foreign, other, per_token)
     else:  # stage 6 has made weights and advantages of its own
         factor = torch.ones_like(behave)
         per_token = losses.policy_loss(ratio, t.logp, advantage, REINFORCE)

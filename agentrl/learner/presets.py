@@ -29,7 +29,7 @@ PRESETS: dict[str, Preset] = {
     },
     # Yu et al. 2025 (DAPO): clip-higher, token mean, refill, overlong filter by stop reason.
     "dapo": {
-        "refill": True,
+        "refill": 3,
         "channels": {"outcome": {"baseline": "mean", "scale": "std"}},
         "field": {"flags": {"truncated": 0.0}},
         "coefficient": {"kind": "ppo_clip", "low": 0.2, "high": 0.28},
@@ -132,7 +132,9 @@ PRESETS: dict[str, Preset] = {
         "aggregation": {"kind": "token"},
     },
     # PACS: classify each answer by its log ratio against the others' (BCE, balanced classes).
-    "pacs": {"link": {"kind": "bce", "score": "sum", "contrast": "leave_one_out", "balance": True}},
+    "pacs": {
+        "link": {"kind": "bce", "score": "sum", "contrast": "leave_one_out", "balance": "both"}
+    },
     # REAL: rewards as labels; log-sum-exp over both classes with an anchor of zero, tau 0.5.
     "real": {"link": {"kind": "logsumexp", "score": "mean", "scale": 2.0, "threshold": "mean"}},
     # RLVR decomposed (0/1 rewards): only wrong answers, only right ones, right ones at a tenth.
@@ -141,7 +143,7 @@ PRESETS: dict[str, Preset] = {
     "w_reinforce": {"returns": SIGNS, "channels": PLAIN, "field": {"positive": 0.1}},
     # FAPO: right answers that a judge finds flawed are worth 0 instead of 1, wrong ones -1.
     "fapo": {
-        "refill": True,
+        "refill": 3,
         "returns": (*SIGNS, {"kind": "penalty", "flag": "flawed", "shift": 1.0}),
         "channels": {"outcome": {"baseline": "mean", "scale": "std", "ddof": 0}},
         "coefficient": {"kind": "ppo_clip", "low": 0.2, "high": 0.28},
@@ -164,6 +166,13 @@ PRESETS: dict[str, Preset] = {
         },
         "aggregation": {"kind": "sequence"},
     },
+    # Guide: hints are taken out; what they led to is shaped, not clipped (0.9 quantile of ratios).
+    "guide": {
+        "channels": {"outcome": {"baseline": "mean", "scale": "std"}},
+        "ratio": {"hints": "strip"},
+        "off_policy": {"kind": "shape", "quantile": 0.9},
+        "aggregation": {"kind": "token"},
+    },
     # TraPO: unlabelled tasks are judged by majority; those not selected weigh nothing.
     "trapo": {
         "returns": ({"kind": "majority", "flag": "unlabelled"},),
@@ -182,7 +191,7 @@ PRESETS: dict[str, Preset] = {
     # THR: tokens that raise the group's correct answers weigh more (p > 0) or less (p < 0).
     "thr": {
         "channels": {"outcome": {"baseline": "mean", "scale": "std"}},
-        "field": {"hidden_reward": 0.1},
+        "field": {"hidden": {"p": 0.1}},
         "aggregation": {"kind": "token"},
     },
     # PIPO: each batch is judged again by whether the next one did better (0.1 if it did worse).

@@ -45,6 +45,7 @@ class Row:
     turn: np.ndarray  # int64[N]
     version: np.ndarray  # int64[N], weights version that drew the token
     hinted: bool = False  # hint tokens were taken out: the context is not the behaviour's
+    foreign: bool = False  # hinted, or drawn by another than the policy
     advantage: np.ndarray = field(default_factory=_empty)
     weight: np.ndarray = field(default_factory=_empty)  # in the loss of the optimiser step
     pull: np.ndarray = field(default_factory=_empty)  # weight of divergences: aggregation alone
@@ -54,7 +55,7 @@ class Row:
     tempered: np.ndarray = field(default_factory=_empty)  # ... under the tempered reference
     power: np.ndarray = field(default_factory=_empty)  # exponent of the tempered reference
     penalty: np.ndarray = field(default_factory=_empty)  # taken from the reward
-    influence: np.ndarray = field(default_factory=_empty)  # on the group's correct answers
+    emphasis: np.ndarray = field(default_factory=_empty)  # factor of THR
     value: np.ndarray = field(default_factory=_empty)  # critic's, before the update
     returns: np.ndarray = field(default_factory=_empty)  # what the critic learns
     value_mask: np.ndarray = field(default_factory=_empty)  # 1 where a value is defined
@@ -100,6 +101,7 @@ def _make_row(
             fix="every segment starts with at least one prompt token",
         )
     _check_behaviour(episode, segment)
+    hinted = not bool(keep.all())
     return Row(
         episode=index,
         tokens=segment.tokens[keep][: None if keep_tail else trained[-1]].astype(np.int64),
@@ -108,7 +110,8 @@ def _make_row(
         behave=segment.logprobs[keep][trained].astype(np.float64),
         turn=segment.turn[keep][trained].astype(np.int64),
         version=segment.weights[keep][trained].astype(np.int64),
-        hinted=not bool(keep.all()),
+        hinted=hinted,
+        foreign=hinted or episode.source != "policy",
     )
 
 

@@ -34,12 +34,14 @@ class Transform(Strict):
             0/1 verifier should have given on average (noisy verifiers, backward form).
         majority: 1 where `outcome["answer"]` is the most frequent of the flagged episodes of
             the group, else 0 (TraPO's pseudo label).
+        coin: 1 or 0 by a fair coin of the episode's own seed: the placebo that a real reward has
+            to beat (clipping and spurious rewards).
 
-    Flags: `truncated` (ended by a turn, token or time limit), a Status value, or a key of
-    `Episode.outcome` or `Task.metadata` that is truthy.
+    Flags: `truncated` (ended by a turn, token or time limit), a Status value, a key of
+    `Episode.outcome` or `Task.metadata` that is truthy, or a check of the reward that passed.
     """
 
-    kind: Literal["affine", "replace", "penalty", "unbias", "majority"] = "affine"
+    kind: Literal["affine", "replace", "penalty", "unbias", "majority", "coin"] = "affine"
     flag: str = ""
     scale: float = 1.0
     shift: float = 0.0
@@ -63,7 +65,8 @@ class Channel(Strict):
             check, averaged over the checks).
         by: what samples must share to be compared; () compares the whole batch.
         baseline: `none`, `constant`, `mean`, `leave_one_out`.
-        scale: `none`, `std`, `l1` (the advantages of a key sum to their count in absolute value).
+        scale: `none`, `std` of the key, `batch_std` of all samples of the channel, `l1` (the
+            advantages of a key sum to their count in absolute value).
         ddof, epsilon: of the standard deviation: std(ddof) + epsilon.
         discount: gamma per turn, for `steps` and `return`.
         weight: of this channel in the sum.
@@ -74,12 +77,29 @@ class Channel(Strict):
     by: tuple[Literal["group", "turn", "state"], ...] = ("group",)
     baseline: Literal["none", "constant", "mean", "leave_one_out"] = "mean"
     constant: float = 0.0
-    scale: Literal["none", "std", "l1"] = "none"
+    scale: Literal["none", "std", "batch_std", "l1"] = "none"
     ddof: Literal[0, 1] = 1
     epsilon: float = Field(default=1e-4, ge=0)
     discount: float = Field(default=1.0, ge=0, le=1)
     weight: float = 1.0
     min_group: int = Field(default=2, ge=1)
+
+
+class HiddenReward(Strict):
+    """THR's factor: what raising a token does to the group's correct answers (see influence.py).
+
+    `thr`: dominant tokens weigh 1 + p * sign(advantage * s), s being their influence. `nthr`:
+    dominant tokens of wrong answers weigh 2 |1/2 - share of correct answers|.
+
+    Attributes:
+        dominance: dominant are tokens whose influence is beyond this many times the least mean
+            influence among the correct answers; 0: all are.
+        p: above 0 exploits, below 0 explores; the source gives no value, 0.1 to 0.2 is derived.
+    """
+
+    kind: Literal["thr", "nthr"] = "thr"
+    p: float = Field(default=0.1, gt=-1, lt=1)
+    dominance: float = Field(default=1.0, ge=0)
 
 
 class WeightField(Strict):
@@ -93,8 +113,7 @@ class WeightField(Strict):
         sources: by `Episode.source`; 1 where not named.
         flags: by flag (see `Transform`); `{"truncated": 0}` is DAPO's overlong filter.
         roles: by `Task.metadata["role"]`: (factor of positive, of negative advantages).
-        hidden_reward: THR's p: tokens whose raising helps (p > 0) or hinders (p < 0) the correct
-            answers of the group weigh 1 + p * sign; 0 switches it off.
+        hidden: by what a token does to the group's correct answers.
     """
 
     positive: float = Field(default=1.0, ge=0)
@@ -102,7 +121,7 @@ class WeightField(Strict):
     sources: dict[str, float] = Field(default_factory=dict)
     flags: dict[str, float] = Field(default_factory=dict)
     roles: dict[str, tuple[float, float]] = Field(default_factory=dict)
-    hidden_reward: float = Field(default=0.0, gt=-1, lt=1)
+    hidden: HiddenReward | None = None
 
 
 class Ratio(Strict):
@@ -136,6 +155,7 @@ class Coefficient(Strict):
 
     `low`, `high` bound the ratio to [1 - low, 1 + high], None leaves that side open;
     `negative_low`, `negative_high` do so for negative advantages ("same": as the others).
+    `quantile` makes gamma that quantile of the ratios at the start of the step (at least 1e-4).
     """
 
     kind: Literal["ppo_clip", "is_clip", "shape", "power", "identity", "reinforce"] = "ppo_clip"
@@ -145,22 +165,24 @@ class Coefficient(Strict):
     negative_high: float | Literal["same"] | None = "same"
     dual: float | None = Field(default=None, gt=1)
     gamma: float = Field(default=1.0, gt=0)
+    quantile: float | None = Field(default=None, ge=0, le=1)
 
 
 class Link(Strict):
     """Stage 6: a loss on whole groups that takes the place of stages 2 and 5.
 
-    An episode's score is `scale` times the sum, mean or sum / sqrt(n) of its log ratios. `bce`
-    classifies it against its label (reward > `threshold`), `logsumexp` ranks it against an
-    anchor of zero (REAL). `contrast` takes the other members' mean off first (PACS), or makes it
-    a z-score. `balance` weighs classes of a group alike.
+    An episode's score is `scale` times the sum, mean or sum / sqrt(n) of its log ratios, or the
+    mean of its log-probabilities. `bce` classifies it against its label (reward > `threshold`),
+    `logsumexp` ranks it against an anchor of zero (REAL). `contrast` takes the other members' mean
+    off first (PACS), or makes it a z-score. `balance` weighs the classes of a mixed group alike:
+    n / (2 n_class) on both of them, or on the right or wrong answers only.
     """
 
     kind: Literal["bce", "logsumexp"] = "bce"
-    score: Literal["sum", "mean", "sqrt"] = "sum"
+    score: Literal["sum", "mean", "sqrt", "mean_logprob"] = "sum"
     scale: float = Field(default=1.0, gt=0)
     contrast: Literal["none", "leave_one_out", "z"] = "none"
-    balance: bool = False
+    balance: Literal["none", "both", "positive", "negative"] = "none"
     threshold: float | Literal["mean"] = 0.5
 
 
@@ -197,7 +219,9 @@ class Critic(Strict):
     """PPO's critic; with one, stage 2 is GAE and `channels` are not used.
 
     Attributes:
-        kind: `head` puts a value head on the policy's trunk, `model` trains a copy of its own.
+        kind: `head` puts a value head on the policy's trunk, `model` trains a model of its own.
+        path: of that model, such as a reward model, whose score head is taken along; "": a copy
+            of the policy.
         level: `token` or `turn`: between which states GAE steps. Observations are no steps.
         bootstrap: an episode ended by a turn, token or time limit is worth the value of where it
             stopped; else its end is terminal.
@@ -206,6 +230,7 @@ class Critic(Strict):
     """
 
     kind: Literal["head", "model"] = "head"
+    path: str = ""
     level: Literal["token", "turn"] = "token"
     gamma: float = Field(default=1.0, ge=0, le=1)
     lam: float = Field(default=0.95, ge=0, le=1)
@@ -217,17 +242,19 @@ class Critic(Strict):
 
 
 class Hindsight(Strict):
-    """PIPO's second look at the last batch.
+    """PIPO's second look at the last batch (with a critic the source has `limit` 2).
 
     Attributes:
         window: mean rewards that the new one is compared with; least: before that many, nothing.
         negative: factor on a change for the worse; limit: on the standardised change.
+        threshold: changes of at most this many deviations are no news.
     """
 
     window: int = Field(default=8, ge=2)
     least: int = Field(default=8, ge=2)
     negative: float = Field(default=0.1, ge=0)
     limit: float = Field(default=3.0, gt=0)
+    threshold: float = Field(default=0.0, ge=0)
 
 
 class Lora(Strict):
@@ -255,7 +282,8 @@ class LearnerSettings(Strict):
 
     Attributes:
         group_size: episodes per task; the training loop samples that many.
-        refill: the training loop samples again for groups without variance (DAPO).
+        refill: the training loop samples other tasks, up to that many times, for groups that
+            teach nothing (DAPO); 0: never.
         schedule: of the learning rate after `warmup_steps` of linear warm-up; `linear` and
             `cosine` reach zero at `total_steps`.
         max_grad_norm: 0 switches clipping off.
@@ -265,12 +293,14 @@ class LearnerSettings(Strict):
         logit_budget: logits kept between forward and backward; beyond it they are computed twice.
         share_prefixes: compute the tokens that rows of a micro-batch have in common once.
         min_shared: shared prefixes shorter than this are not worth a cut.
+        off_policy: stage 5 for episodes that the policy did not draw in the context it is trained
+            in (`ratio.hints: strip`, or a `source` other than "policy"); null: as the others.
         autocast: compute dtype of the trunk under torch.autocast ("" for none).
     """
 
     algorithm: str = "grpo"
     group_size: int = Field(default=8, ge=1)
-    refill: bool = False
+    refill: int = Field(default=0, ge=0)
 
     learning_rate: float = Field(default=1e-6, ge=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -295,6 +325,7 @@ class LearnerSettings(Strict):
     field: WeightField = WeightField()
     ratio: Ratio = Ratio()
     coefficient: Coefficient = Coefficient()
+    off_policy: Coefficient | None = None
     link: Link | None = None
     divergences: dict[str, Divergence] = Field(default_factory=dict)
     reference: Reference = Reference()
@@ -323,9 +354,11 @@ class LearnerSettings(Strict):
                 )
             if d.direction == "forward" and d.estimator == "k3_ratio":
                 raise ValueError(f"divergences.{name}: k3_ratio is an estimator of reverse KL")
-        whole = [n for n in ("link", "critic", "hindsight") if getattr(self, n) is not None]
-        if len(whole) > 1:
-            raise ValueError(f"{' and '.join(whole)} do not go together: set one")
+        if self.coefficient.quantile is not None:
+            raise ValueError("coefficient.quantile: only off_policy takes gamma from the ratios")
+        others = [n for n in ("critic", "hindsight") if getattr(self, n) is not None]
+        if self.link is not None and others:
+            raise ValueError(f"link and {others[0]} do not go together: set one")
         return self
 
     @model_validator(mode="after")

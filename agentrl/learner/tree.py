@@ -15,7 +15,8 @@ in the keys and values of the shared span.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -40,6 +41,7 @@ class Forest:
 
     def __init__(self, spans: list[Span]) -> None:
         self.spans = spans
+        self._block_mask: Any = None
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         """See `Packing.attend`: q [heads, T, d], k and v [kv_heads, T, d] -> [T, heads, d]."""
@@ -51,7 +53,37 @@ class Forest:
             grouped = q.view(kv_heads, -1, tokens, dim).transpose(0, 1)
             out = _ForestAttention.apply(grouped, k, v, self.spans, scale)
             return out.transpose(0, 1).reshape(q.shape).transpose(0, 1)
+        if q.device.type == "cuda" and q.dtype != torch.float64:
+            return self.attend_masked(q, k, v, scale, compiled=True)
         return self.attend_slowly(layer, q, k, v, scale)
+
+    def attend_masked(
+        self, q: Tensor, k: Tensor, v: Tensor, scale: float, *, compiled: bool
+    ) -> Tensor:
+        """For GPUs, where one large kernel beats many small ones: block-masked attention, in which
+        key j is seen by the queries from j to the end of its span's subtree."""
+        from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+        if self._block_mask is None:  # one for all layers
+            end = torch.tensor(
+                [s.end for s in self.spans for _ in range(s.start, s.stop)], device=q.device
+            )
+
+            def sees(_b: Tensor, _h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+                return (j <= i) & (i < end[j])
+
+            size = len(end)
+            self._block_mask = create_block_mask(sees, None, None, size, size, device=q.device)
+        attend = _compiled(flex_attention) if compiled else flex_attention
+        out = attend(
+            q[None],
+            k[None],
+            v[None],
+            block_mask=self._block_mask,
+            scale=scale,
+            enable_gqa=q.shape[0] != k.shape[0],
+        )
+        return out[0].transpose(0, 1)
 
     def attend_slowly(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         """The slow twin, for every device: each span against all keys on its path, by autograd."""
@@ -80,6 +112,12 @@ class Forest:
             )
             outs.append(out[0].transpose(0, 1))
         return torch.cat(outs, dim=0)
+
+
+@cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled once for all lengths; only so is no T x T matrix of scores ever made."""
+    return torch.compile(function, dynamic=True)
 
 
 class _ForestAttention(torch.autograd.Function):

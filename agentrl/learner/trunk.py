@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
 
+from agentrl.core import ConfigError
 from agentrl.learner.head import token_logprobs
 from agentrl.learner.pack import MicroBatch
 from agentrl.learner.settings import LearnerSettings
 from agentrl.models.attention import NAME, use_packed_attention
+from agentrl.models.heads import language_head
 
 Tensor = torch.Tensor
 
@@ -28,19 +31,13 @@ class Trunk:
 
     def __init__(self, model: Any, settings: LearnerSettings) -> None:
         self.model, self._s = model, settings
+        self.one_by_one = why_one_by_one(model)
         if model.config._attn_implementation != NAME:
             use_packed_attention(model)
 
     @property
-    def one_by_one(self) -> str:
-        """Why rows cannot share a forward pass; "" when they can."""
-        kinds = set(getattr(self.model.config, "layer_types", None) or ()) - {"full_attention"}
-        recurrent = sorted(k for k in kinds if "attention" not in k or "linear" in k)
-        return f"layers of kind {recurrent[0]} carry state across rows" if recurrent else ""
-
-    @property
     def head(self) -> torch.nn.Module:
-        return self.model.get_output_embeddings()
+        return language_head(self.model)
 
     @property
     def device(self) -> torch.device:
@@ -48,11 +45,7 @@ class Trunk:
 
     def hidden(self, batch: MicroBatch) -> Tensor:
         """[T, d], the final hidden state of every packed token."""
-        cast = self._s.autocast
-        context: Any = nullcontext()
-        if cast:
-            context = torch.autocast(self.device.type, dtype=getattr(torch, cast))
-        with context:
+        with self._autocast(), self._attention():
             out = self.model.base_model(
                 input_ids=batch.tokens[None],
                 position_ids=batch.position[None],
@@ -60,6 +53,24 @@ class Trunk:
                 packing=batch.forest,
             )
         return out.last_hidden_state[0]
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        cast = self._s.autocast
+        if not cast:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=getattr(torch, cast))
+
+    @contextmanager
+    def _attention(self) -> Iterator[None]:
+        """Rows that go alone go through the attention that transformers gives the model."""
+        if not self.one_by_one:
+            yield
+            return
+        self.model.set_attn_implementation(_own_attention(self.model))
+        try:
+            yield
+        finally:
+            self.model.set_attn_implementation(NAME)
 
     def score(self, hidden: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability of `target` and entropy, [N] each, from the states [N, d] before it."""
@@ -70,19 +81,52 @@ class Trunk:
         return self.score(self.hidden(batch).index_select(0, batch.where), batch.target)
 
 
+def why_one_by_one(model: Any) -> str:
+    """Why rows of this model cannot share a forward pass; "" when they can."""
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ())
+    carries = sorted(k for k in kinds if "attention" not in k or "linear" in k)
+    if carries:
+        return f"layers of kind {carries[0]} carry state across rows"
+    windows = getattr(config, "sliding_window", None) and getattr(
+        config, "use_sliding_window", True
+    )
+    if "chunked_attention" in kinds or "sliding_attention" in kinds or (windows and not kinds):
+        return "its attention sees a window, and packed rows have no form of that"
+    if getattr(config, "attn_logit_softcapping", None):
+        return "its attention caps scores, and packed rows have no form of that"
+    if any(hasattr(module, "sinks") for module in model.modules()):
+        return "its attention has sinks, and packed rows have no form of that"
+    return ""
+
+
+def _own_attention(model: Any) -> str:
+    """The fastest attention of transformers that knows what the model asks for."""
+    config = model.config.get_text_config()
+    plain = not getattr(config, "attn_logit_softcapping", None) and model._supports_sdpa
+    return "sdpa" if plain else "eager"
+
+
 class ValueModel:
-    """V(state) for the states before trained tokens, starting at zero everywhere."""
+    """V(state) for the states before trained tokens, starting at zero everywhere (or at the
+    scores of a reward model)."""
 
     def __init__(self, trunk: Trunk, settings: LearnerSettings) -> None:
         assert settings.critic is not None
         self._own = settings.critic.kind == "model"
-        if self._own:
+        scores = None
+        if self._own and settings.critic.path:
+            model, scores = _load_critic(settings.critic.path, trunk)
+            trunk = Trunk(model, settings)
+        elif self._own:
             trunk = Trunk(copy.deepcopy(trunk.model).requires_grad_(True), settings)
         self.trunk = trunk
         weight = trunk.model.get_input_embeddings().weight
         self.head = torch.nn.Linear(weight.shape[1], 1, device=weight.device, dtype=weight.dtype)
         torch.nn.init.zeros_(self.head.weight)
         torch.nn.init.zeros_(self.head.bias)
+        if scores is not None:
+            self.head.weight.data.copy_(scores)
 
     def named_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
         """What only the critic trains; the language head of a copy is never used."""
@@ -97,3 +141,33 @@ class ValueModel:
             hidden = self.trunk.hidden(batch)
         states = hidden.index_select(0, where).to(self.head.weight.dtype)
         return self.head(states)[:, 0]
+
+
+def _load_critic(path: str, policy: Trunk) -> tuple[Any, Tensor | None]:
+    """A model for values of its own, and the weights of its score head if it was trained as one.
+
+    Raises:
+        ConfigError: nothing can be loaded from there, or its vocabulary is not the policy's.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    like = next(iter(policy.model.parameters()))
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cannot load a critic: {error}",
+            where="learner.critic.path",
+            fix="give a model directory of transformers, or leave it out for a copy of the policy",
+        ) from error
+    mine, theirs = (m.get_input_embeddings().weight.shape[0] for m in (policy.model, model))
+    if theirs < mine:
+        raise ConfigError(
+            f"the critic knows {theirs} token ids, the policy {mine}",
+            where="learner.critic.path",
+            fix="take a critic with the policy's tokenizer",
+        )
+    names = model.config.architectures or []
+    trained = any("SequenceClassification" in name for name in names)
+    model = model.to(device=like.device, dtype=like.dtype).eval()
+    return model, model.score.weight.detach() if trained else None

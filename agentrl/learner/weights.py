@@ -58,6 +58,4 @@ def field_weights(row: Row, episode: Episode, field: WeightField) -> np.ndarray:
     for flag, weight in field.flags.items():
         if has_flag(episode, flag):
             factor *= weight
-    if field.hidden_reward and len(row.influence):
-        factor *= 1.0 + field.hidden_reward * np.sign(row.influence * row.advantage)
-    return factor
+    return factor * row.emphasis if len(row.emphasis) else factor

@@ -14,6 +14,7 @@ import torch
 
 from agentrl.core import ModelError
 from agentrl.models.attention import use_packed_attention
+from agentrl.models.heads import language_head
 from agentrl.models.tokenizer import ChatTokenizer
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ class Policy:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """[N, hidden] to float32 logits [N, V]."""
-        head = self.model.get_output_embeddings()
-        return head(hidden).float()
+        return language_head(self.model)(hidden).float()
 
 
 def load_policy(

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agentrl.core import ConfigError, Episode, Group, derive_seed
+from agentrl.core import ConfigError, Episode, Group, Task, derive_seed
 from agentrl.rewards import gra_metrics
 from agentrl.store import RunStore
 from agentrl.training.build import Workbench, brings_policy, load_tasks, make_policy, workbench
 from agentrl.training.config import RunConfig
 from agentrl.training.evaluate import EvalResult, eval_tasks, measure, summarise
 from agentrl.training.progress import Progress, solved
+from agentrl.training.refill import Batch, collect_batch
 from agentrl.training.sampler import TaskSampler
 from agentrl.training.state import restore_state, save_state
 from agentrl.training.statistics import Interval
@@ -112,24 +113,33 @@ class Trainer:
     async def _step(self, bench: Workbench, store: RunStore, step: int) -> None:
         """The line of the design, once: tasks -> judged groups -> gradient -> new weights."""
         started = time.perf_counter()
-        tasks = self._sampler.batch(step - 1)
-        size = self._config.learner.group_size
-        self._progress.stage(f"step {step}: episodes", expected=len(tasks) * size)
-        seed = derive_seed(self._config.train.seed, "step", step)
-        groups = await bench.scheduler.collect(tasks, size, seed=seed)
+        batch = await self._collect(bench, step)
         sampled = time.perf_counter()
 
         self._progress.stage(f"step {step}: learning")
-        metrics = await _to_its_end(self._learn, store, step, groups, started, sampled)
+        metrics = await _to_its_end(self._learn, store, step, batch, started, sampled)
         await self._hand_over(bench)
         self._progress.step_done(step, metrics)
 
+    async def _collect(self, bench: Workbench, step: int) -> Batch:
+        """The judged groups of a step; refilled where the learner asks for it."""
+        size, seed = self._config.learner.group_size, self._config.train.seed
+
+        async def collect(tasks: Sequence[Task], turn: int) -> list[Group]:
+            again = f", round {turn + 1}" if turn else ""
+            self._progress.stage(f"step {step}: episodes{again}", expected=len(tasks) * size)
+            names = ("step", step, "refill", turn) if turn else ("step", step)
+            return await bench.scheduler.collect(tasks, size, seed=derive_seed(seed, *names))
+
+        return await collect_batch(collect, self._sampler, step - 1, self._config.learner)
+
     def _learn(
-        self, store: RunStore, step: int, groups: Sequence[Group], started: float, sampled: float
+        self, store: RunStore, step: int, batch: Batch, started: float, sampled: float
     ) -> dict[str, float]:
         """Update the weights and store the step. Not to be interrupted: weights and `_done` must
         belong together whenever a checkpoint is written."""
-        learned = self._learner.step(groups)
+        groups = batch.sampled
+        learned = self._learner.step(batch.teaching) | batch.metrics()
         metrics = {f"train/{name}": value for name, value in learned.items()}
         metrics |= {f"train/{k}": v for k, v in episode_metrics(groups).items()}
         metrics["train/seconds_episodes"] = sampled - started

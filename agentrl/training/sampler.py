@@ -30,3 +30,10 @@ class TaskSampler:
         random.Random(derive_seed(self._seed, "epoch", epoch)).shuffle(order)
         start = index * self._per_step
         return [self._tasks[i] for i in order[start : start + self._per_step]]
+
+    def others(self, step: int, turn: int, taken: set[str], count: int) -> list[Task]:
+        """Up to `count` tasks that are not `taken`, for a step that needs more; `turn` counts how
+        often it has asked."""
+        left = [task for task in self._tasks if task.id not in taken]
+        draw = random.Random(derive_seed(self._seed, "others", step, turn))
+        return draw.sample(left, min(count, len(left)))

@@ -103,6 +103,32 @@ def test_noisy_correction_before_group_normalisation_is_no_correction() -> None:
         np.testing.assert_allclose(values, b[key], atol=1e-12)
 
 
+def test_a_check_of_the_reward_that_passed_is_a_flag() -> None:
+    g = group(rng(), [1.0, 1.0, 1.0])
+    g.episodes[1].scores["reward"].checks = [Check("flawed", 1.0, passed=True)]
+    g.episodes[2].scores["reward"].checks = [Check("flawed", 0.0, passed=False)]
+    assert [credit.has_flag(e, "flawed") for e in g.episodes] == [False, True, False]
+
+
+def test_placebo_rewards_are_fair_coins_of_the_episode() -> None:
+    coin = LearnerSettings(returns=({"kind": "coin"},)).returns
+    episodes = [e for k in range(64) for e in group(rng(), [1.0] * 4, str(k)).episodes]
+    keys = np.zeros(len(episodes), np.int64)
+    coins = credit.returns(episodes, keys, coin)
+    assert set(coins) == {0.0, 1.0}
+    assert abs(coins.mean() - 0.5) < 0.1
+    np.testing.assert_array_equal(credit.returns(episodes[::-1], keys, coin), coins[::-1])
+
+
+def test_one_deviation_can_be_shared_by_the_batch() -> None:
+    """Weights before normalisation act when the scale is not the group's own (pairs)."""
+    channels = {"outcome": {"scale": "batch_std", "epsilon": 0}}
+    groups = [group(rng(), [2.0, 0.0], "a"), group(rng(), [1.0, 0.0], "b")]
+    got = [v[0] for v in advantages_of(groups, channels=channels).values()]
+    spread = np.std([2.0, 0.0, 1.0, 0.0], ddof=1)
+    np.testing.assert_allclose(got, np.array([1.0, -1.0, 0.5, -0.5]) / spread)
+
+
 def test_majority_vote_labels_the_unlabelled_only() -> None:
     g = group(rng(), [0.0] * 5)
     for e, answer in zip(g.episodes, "aabca", strict=True):

@@ -75,13 +75,15 @@ def test_appeals_estimate_the_false_negatives() -> None:
     assert appeals.update(positives=80, flipped=5) == pytest.approx(0.3)
 
 
-def test_trajectory_selection() -> None:
-    reference = np.array([[0.1, 0.2, 0.3, 0.4]])
-    curves = np.array([[0, 0.25, 0.5, 0.75], [0.4, 0.3, 0.2, 0.1], [0.5] * 4])
-    scores = d.trajectory_scores(reference, curves)
-    np.testing.assert_allclose(scores, [1.0, -1.0, 0.0], atol=1e-6)
-    assert d.select_trajectories(scores).tolist() == [True, False, False]
-    assert d.select_trajectories(np.array([-1.0, -0.5])).tolist() == [False, True]
+def test_support_within_k_samples() -> None:
+    before = [[False, True], [True, False], [False, False]]
+    after = [[True, True], [False, True], [False, True]]
+    assert d.Support.within(before, after, 1) == d.Support(kept=0, gained=1, lost=1)
+    assert d.Support.within(before, after, 2) == d.Support(kept=2, gained=1, lost=0)
+
+
+def test_product_gates_compound_false_negatives() -> None:
+    assert d.gate_false_negatives([0.1] * 3) == pytest.approx(1 - 0.9**3)
 
 
 def test_bootstrap_interval_holds_the_mean() -> None:

@@ -76,16 +76,32 @@ def test_loss_and_gradient_match_trl(name: str, policy: str, dtype: torch.dtype)
     assert out["grad_norm"] == pytest.approx(want["grad_norm"], rel=RELATIVE)
     for parameter, norm in want["grad_norm_per_param"].items():
         assert float(probe.by_name[parameter].norm()) == pytest.approx(norm, rel=RELATIVE)
+    exact = want["ref64"]
+    assert out["loss"] == pytest.approx(exact["loss"], rel=RELATIVE, abs=1e-6)
+    assert out["grad_norm"] == pytest.approx(exact["grad_norm"], rel=RELATIVE)
     metrics = want["metrics"]
     assert out["entropy"] == pytest.approx(metrics["entropy"], rel=RELATIVE)
     assert out["clip_low"] == pytest.approx(metrics["clip_ratio/low_mean"], rel=RELATIVE)
     assert out["clip_high"] == pytest.approx(metrics["clip_ratio/high_mean"], rel=RELATIVE)
 
 
+def test_logprobs_and_entropies_match_trl_token_by_token() -> None:
+    learner = golden_learner("grpo", "on-policy", torch.float32)
+    rows = learner._rows([e for g in golden_groups() for e in g.episodes])
+    for batch in learner.looks.micro_batches(rows):
+        logp, entropy = (x.detach().numpy() for x in learner.trunk.logprobs(batch))
+        ends = np.cumsum([len(r.target) for r in batch.rows])[:-1]
+        for name, values in (("logprobs", logp), ("entropy", entropy)):
+            for row, got in zip(batch.rows, np.split(values, ends), strict=True):
+                sampled = np.array(INPUTS["tool_mask"][row.episode], bool)
+                want = np.array(GOLDEN[name][row.episode])[sampled]
+                np.testing.assert_allclose(got, want, rtol=RELATIVE, atol=RELATIVE)
+
+
 def test_advantages_match_trl() -> None:
     episodes, group = credit.judged_episodes(golden_groups())
     table = credit.turn_table(episodes, group)
-    for scale, name in (("std", "group"), ("none", "none")):
+    for scale, name in (("std", "group"), ("batch_std", "batch"), ("none", "none")):
         channels = LearnerSettings(channels={"outcome": {"scale": scale}}).channels
         got = credit.advantages(table, channels, whiten=False)
         np.testing.assert_allclose(got, GOLDEN["advantages"][name], rtol=RELATIVE)

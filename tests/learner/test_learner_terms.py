@@ -1,4 +1,4 @@
-"""Reference policies, divergences over the vocabulary, critics, adapters, links, second looks."""
+"""Reference policies, divergences over the vocabulary, critics and adapters."""
 
 from __future__ import annotations
 
@@ -10,26 +10,17 @@ import pytest
 import torch
 from learner_kit import (
     VOCAB,
-    Gradient,
     close,
-    episode,
     gradient_of,
-    gradients,
     group,
     learner,
-    make_on_policy,
     tiny_model,
 )
 from pydantic import ValidationError
 
-from agentrl.core import ConfigError, Episode, Group
+from agentrl.core import ConfigError, Group
 from agentrl.learner import LearnerSettings
 from agentrl.learner.head import CHUNK, full_divergence, tempered_logprobs
-from agentrl.learner.hindsight import Memory, change
-from agentrl.learner.influence import influence
-from agentrl.learner.link import link_credit, link_loss
-from agentrl.learner.rows import make_rows
-from agentrl.learner.settings import Hindsight, Link
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -177,6 +168,7 @@ def test_terms_that_cannot_be_are_refused() -> None:
         {"divergences": kl(estimator="full", place="reward")},
         {"divergences": kl(direction="forward", estimator="k3_ratio")},
         {"critic": {}, "link": {}},
+        {"hindsight": {}, "link": {}},
         {"algorithm": "grop"},
         {"learning_rat": 1.0},
         {"schedule": "cosine"},
@@ -273,155 +265,3 @@ def test_tulu_rewards_are_ten_or_minus_ten() -> None:
     s = LearnerSettings(algorithm="tulu3")
     got = credit.returns(g.episodes, np.zeros(3, np.int64), s.returns)
     np.testing.assert_array_equal(got, [10.0, 0.0, -10.0])
-
-
-# Links: PACS and REAL.
-
-
-def link_gradient(scores: list[float], labels: list[int], **link: Any) -> list[float]:
-    s = torch.tensor(scores, dtype=torch.float64, requires_grad=True)
-    group_of = torch.zeros(len(scores), dtype=torch.long)
-    loss = link_loss(s, torch.tensor(labels).bool(), group_of, Link(**link))
-    return torch.autograd.grad(loss, s)[0].tolist()
-
-
-def test_pacs_gradients_by_hand() -> None:
-    pacs = {"kind": "bce", "contrast": "leave_one_out"}
-    got = link_gradient([0.0] * 4, [1, 0, 0, 1], **pacs)
-    np.testing.assert_allclose(got, [-1 / 6, 1 / 6, 1 / 6, -1 / 6])
-    got = link_gradient([0.0] * 4, [1, 0, 0, 0], **pacs, balance=True)
-    np.testing.assert_allclose(got, [-1 / 3, 1 / 9, 1 / 9, 1 / 9])
-    np.testing.assert_allclose(link_gradient([0.0] * 4, [1] * 4, **pacs), np.zeros(4), atol=1e-12)
-    far = link_gradient([60.0, -20.0, -20.0, -20.0], [1, 0, 0, 0], **pacs)
-    assert max(map(abs, far)) < 1e-8
-
-
-def test_real_gradients_by_hand() -> None:
-    """The scores carry 1 / tau = 2: gradients by s are bounded by 2."""
-    got = np.array(link_gradient([0.0] * 5, [1, 1, 0, 0, 0], kind="logsumexp")) * 2
-    np.testing.assert_allclose(got, [-2 / 3, -2 / 3, 0.5, 0.5, 0.5])
-    scaled = [2 * x for x in (-3.0, 3.0, -3.0, 3.0, 0.0)]
-    got = np.abs(link_gradient(scaled, [1, 1, 0, 0, 0], kind="logsumexp")) * 2
-    np.testing.assert_allclose(got, [1.995, 1.2e-5, 1.2e-5, 1.990, 0.0049], rtol=0.05)
-    assert link_gradient([0.0] * 3, [1, 1, 1], kind="logsumexp") == [0.0] * 3
-
-
-@pytest.mark.parametrize("name", ["pacs", "real"])
-@pytest.mark.parametrize("old", ["current", "behaviour"])
-def test_link_gradient_needs_no_whole_group_in_a_micro_batch(name: str, old: str) -> None:
-    """Equal to the loss written down directly, over one whole batch, by autograd."""
-    groups = some_groups()
-    got = gradient_of(groups, algorithm=name, ratio={"old": old}, token_budget=1)
-    link = LearnerSettings(algorithm=name).link
-    assert link is not None
-    model = tiny_model()
-    episodes = [e for g in groups for e in g.episodes]
-    scores = []
-    for row in make_rows(episodes):
-        logits = model(input_ids=torch.as_tensor(row.tokens)[None]).logits[0]
-        logp = logits[torch.as_tensor(row.where)].log_softmax(-1)
-        logp = logp.gather(1, torch.as_tensor(row.target)[:, None])[:, 0]
-        base = logp.detach() if old == "current" else torch.as_tensor(row.behave)
-        change = logp - base
-        scores.append(link.scale * (change.sum() if link.score == "sum" else change.mean()))
-    keys = torch.tensor([0, 0, 0, 1, 1])
-    rewards = torch.tensor([e.reward for e in episodes])
-    labels = rewards > 0.5 + 1e-9
-    loss = link_loss(torch.stack(scores), labels, keys, link)
-    loss.backward()
-    want = torch.cat([p.grad.reshape(-1) for p in model.parameters()])
-    assert close(got, want)
-
-
-def test_pacs_on_policy_is_leave_one_out_policy_gradient() -> None:
-    g = [group(rng(), [1.0, 0.0, 0.0, 1.0])]
-    pacs = gradient_of(g, link={"kind": "bce", "contrast": "leave_one_out"})
-    rows = make_rows(g[0].episodes)
-    rewards = np.array([e.reward for e in g[0].episodes])
-    link_credit(rows, rewards, np.zeros(4, np.int64), Link(contrast="leave_one_out"), "behave")
-    advantage = [float(r.advantage[0]) for r in rows]
-    np.testing.assert_allclose(advantage, (rewards - rewards.mean()) * 4 / 3 / 4)
-    assert pacs.norm() > 0
-
-
-# THR and PIPO.
-
-
-def test_hidden_reward_tells_wrong_alternatives_from_the_same_token() -> None:
-    """pi = [.5, .3, .2], unit h: the same token s = .38, another one s = -.42."""
-    p = torch.tensor([0.5, 0.3, 0.2])
-    g = torch.stack([torch.eye(3)[0] - p, torch.eye(3)[0] - p, torch.eye(3)[1] - p])
-    h = torch.ones(3, 1)
-    s = influence(g, h, torch.tensor([True, False, False]))
-    torch.testing.assert_close(s, torch.tensor([0.38, 0.38, -0.42]))
-
-
-def test_hidden_reward_matrix_form_equals_the_double_sum() -> None:
-    torch.manual_seed(0)
-    g, h = torch.randn(7, 5).double(), torch.randn(7, 3).double()
-    correct = torch.tensor([1, 0, 1, 1, 0, 0, 1]).bool()
-    slow = torch.stack(
-        [sum((g[t] @ g[k]) * (h[t] @ h[k]) for k in range(7) if correct[k]) for t in range(7)]
-    )
-    torch.testing.assert_close(influence(g, h, correct), slow)
-
-
-def test_hidden_reward_is_a_weight_field() -> None:
-    base = gradient_of(some_groups(), algorithm="thr", field={"hidden_reward": 0.0})
-    assert close(base, gradient_of(some_groups(), algorithm="dapo"))
-    more = gradient_of(some_groups(), algorithm="thr", field={"hidden_reward": 0.2})
-    less = gradient_of(some_groups(), algorithm="thr", field={"hidden_reward": -0.2})
-    assert not close(base, more, 1e-4)
-    assert close(more + less, 2 * base)
-    split = gradient_of(
-        some_groups(), algorithm="thr", field={"hidden_reward": 0.2}, token_budget=1
-    )
-    assert close(more, split, 1e-5)
-
-
-def test_second_look_by_hand() -> None:
-    assert change([0.1, 0.2, 0.3, 0.4], 0.5, 4) == pytest.approx(1.9365, abs=1e-4)
-    assert change([0.1, 0.2, 0.3], 0.5, 4) == 0.0
-    assert change([0.2] * 4, 0.5, 4) == 0.0
-    memory = Memory(Hindsight(window=4, least=4))
-    memory.means = [0.1, 0.2, 0.3, 0.4]
-    assert memory.feedback(0.0) == pytest.approx(-0.19365, abs=1e-4)
-    assert memory.means == [0.2, 0.3, 0.4, 0.0]
-
-
-def test_second_look_moves_against_an_update_that_did_harm() -> None:
-    subject = learner(algorithm="pipo", hindsight={"least": 2, "negative": 1.0}, learning_rate=0.0)
-    bad = group(rng(), [1.0, 0.0], "bad")
-    make_on_policy([bad], tiny_model())
-    for rewards in ([0.6, 0.6], [0.5, 0.5]):
-        subject.step([group(rng(1), rewards)])
-    subject.step([bad])
-    probe = Gradient(subject)
-    worse = group(rng(2), [-5.0, -5.0], "worse")
-    out = subject.step([worse])
-    assert out["hindsight"] < 0
-    again = gradient_of([bad], learning_rate=0.0, ratio={"old": "behaviour"})
-    cosine = torch.nn.functional.cosine_similarity(probe.vector(), again, dim=0)
-    assert float(cosine) < -0.999
-
-
-def test_imitation_is_cross_entropy_on_sampled_tokens_only() -> None:
-    r = rng()
-    episodes: list[Episode] = [episode(r, 0.0, name=str(i)) for i in range(3)]
-    weights = [1.0, 0.0, 2.0]
-    subject = learner(max_grad_norm=0)
-    probe = Gradient(subject)
-    out = subject.imitate(episodes, weights)
-    model = tiny_model()
-    total, count = torch.zeros(()).double(), 0.0
-    for e, w in zip(episodes, weights, strict=True):
-        (segment,) = e.segments
-        ids = torch.as_tensor(segment.tokens.astype(np.int64))[None]
-        logps = model(input_ids=ids).logits[0, :-1].log_softmax(-1)
-        sampled = torch.as_tensor(segment.action_mask[1:])
-        total = total - w * logps.gather(1, ids[0, 1:, None])[:, 0][sampled].sum()
-        count += w * float(sampled.sum())
-    (total / count).backward()
-    assert out["loss"] == pytest.approx(float((total / count).detach()))
-    assert close(probe.vector(), torch.cat([g.reshape(-1) for g in gradients(model).values()]))
-    assert subject.version == 1

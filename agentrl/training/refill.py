@@ -1,0 +1,59 @@
+"""DAPO's dynamic sampling: a group whose rewards are all alike is replaced by another task's."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from agentrl.core import Group, Task
+from agentrl.learner import LearnerSettings
+from agentrl.learner.credit import has_signal
+from agentrl.training.sampler import TaskSampler
+
+Collect = Callable[[Sequence[Task], int], Awaitable[list[Group]]]
+"""Runs a group of episodes for each task; the number is that of the round, from 0."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """The groups of a step: `sampled` are all of them, `teaching` those the learner is given."""
+
+    sampled: list[Group] = field(default_factory=list)
+    teaching: list[Group] = field(default_factory=list)
+    rounds: int = 0
+
+    def metrics(self) -> dict[str, float]:
+        return {
+            "groups_sampled": float(len(self.sampled)),
+            "groups_teaching": float(len(self.teaching)),
+            "refill_rounds": float(self.rounds),
+        }
+
+
+async def collect_batch(
+    collect: Collect, sampler: TaskSampler, step: int, settings: LearnerSettings
+) -> Batch:
+    """The groups of a step; with `settings.refill`, groups that teach nothing are left out and
+    other tasks are sampled in their place, as long as there are rounds and tasks.
+
+    What is drawn depends on the seed, the step and what was flat, so a resumed run draws it again.
+    """
+    tasks = sampler.batch(step)
+    wanted = len(tasks)
+    groups = await collect(tasks, 0)
+    if not settings.refill:
+        return Batch(list(groups), list(groups))
+    batch = Batch()
+    taken = {task.id for task in tasks}
+    while True:
+        batch.sampled += groups
+        batch.teaching += [
+            g for g, ok in zip(groups, has_signal(groups, settings), strict=True) if ok
+        ]
+        missing = wanted - len(batch.teaching)
+        tasks = sampler.others(step, batch.rounds, taken, missing) if missing > 0 else []
+        if not tasks or batch.rounds == settings.refill:
+            return batch
+        batch.rounds += 1
+        taken |= {task.id for task in tasks}
+        groups = await collect(tasks, batch.rounds)
