@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from agentrl.core import ConfigError, Engine, Sampling, SandboxProvider, Task
 from agentrl.core.taskfile import read_tasks
-from agentrl.environments import Environment
-from agentrl.episodes import Limits, Runner, Scheduler, dialect
+from agentrl.environments import Environment, maybe_await
+from agentrl.episodes import Dialect, Limits, Runner, Scheduler, detect_dialect, dialect
 from agentrl.rewards import build_reward
 from agentrl.training.config import (
     CustomConfig,
@@ -26,7 +26,7 @@ from agentrl.training.config import (
 from agentrl.training.progress import Progress
 
 if TYPE_CHECKING:
-    from agentrl.models import Policy
+    from agentrl.models import ChatTokenizer, Policy
 
 MakeEnvironment = Callable[[], Environment]
 
@@ -62,7 +62,7 @@ async def workbench(
             runner = Runner(
                 engine=engine,
                 tokenizer=policy.tokenizer,
-                dialect=dialect(config.model.dialect),
+                dialect=make_dialect(config, policy.tokenizer),
                 make_environment=make,
                 reward=build_reward(config.reward),
                 limits=Limits(
@@ -96,6 +96,12 @@ def make_policy(config: RunConfig) -> Policy:
     model = config.model
     template = Path(model.template).read_text("utf-8") if model.template else None
     return load_policy(model.path, device=model.device, dtype=model.dtype, template=template)
+
+
+def make_dialect(config: RunConfig, tokenizer: ChatTokenizer) -> Dialect:
+    """How the policy writes calls; "auto" asks its chat template."""
+    name = config.model.dialect
+    return dialect(detect_dialect(tokenizer) if name == "auto" else name)
 
 
 def make_engine(config: RunConfig, policy: Policy, script: str | None = None) -> Engine:
@@ -166,6 +172,18 @@ async def make_provider(
         yield pool
     finally:
         await pool.close()
+
+
+async def environment_tools(config: RunConfig) -> list[dict[str, Any]]:
+    """What the policy is offered, asked of an environment that was reset to the first task."""
+    (task,) = load_tasks(config.tasks.train, 1)
+    async with make_environments(config) as make:
+        environment = make()
+        try:
+            await maybe_await(environment.reset(task))
+            return [tool.spec for tool in environment.tools.values()]
+        finally:
+            await maybe_await(environment.close())
 
 
 def load_tasks(path: str, limit: int | None = None) -> list[Task]:
