@@ -17,7 +17,6 @@ from agentrl.core import (
     Episode,
     Message,
     ModelError,
-    Origin,
     Sampling,
     Task,
     ToolCall,
@@ -282,12 +281,3 @@ def _both(policy: Policy, episode: Episode) -> tuple[np.ndarray, np.ndarray]:
 
 def _dtype(policy: Policy) -> str:
     return str(policy.model.get_input_embeddings().weight.dtype).removeprefix("torch.")
-
-
-def origins(episode: Episode) -> list[tuple[int, Origin]]:
-    """Every token of an episode's record with where it comes from, segment by segment."""
-    return [
-        (int(token), Origin(int(origin)))
-        for segment in episode.segments
-        for token, origin in zip(segment.tokens, segment.origin, strict=True)
-    ]

@@ -124,7 +124,7 @@ ALSO_READ = {
     ],
     "deepseek": [
         '<｜tool▁call▁begin｜>look<｜tool▁sep｜>{"line": 3}<｜tool▁call▁end｜>',
-        '<｜tool▁call▁begin｜>function<｜tool▁sep｜>look\n```\n{"line": 3,}\n```<｜tool▁call▁end｜>',
+        '<｜tool▁call▁begin｜>function<｜tool▁sep｜>look ```{"line": 3,}```<｜tool▁call▁end｜>',
         '<｜tool▁call▁begin｜>function<｜tool▁sep｜>look\n{"line": 3}<｜tool▁call▁end｜>',
     ],
     "qwen_xml": [
