@@ -1,10 +1,17 @@
 """Episodes: chat rendering, tool-call dialects, the runner (one) and the scheduler (many)."""
 
-from agentrl.episodes.dialects import Dialect, dialect, dialects
+from agentrl.episodes.chatformat import ChatFormat
+from agentrl.episodes.dialects import (
+    Dialect,
+    detect_dialect,
+    dialect,
+    dialects,
+    instructions,
+)
 from agentrl.episodes.rerender import rerender
 from agentrl.episodes.runner import Limits, Runner
 from agentrl.episodes.scheduler import Scheduler
-from agentrl.episodes.transcript import ChatFormat, Transcript
+from agentrl.episodes.transcript import Transcript
 
 __all__ = [
     "ChatFormat",
@@ -13,7 +20,9 @@ __all__ = [
     "Runner",
     "Scheduler",
     "Transcript",
+    "detect_dialect",
     "dialect",
     "dialects",
+    "instructions",
     "rerender",
 ]

@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from agentrl.core import Episode, Generation, Message
-from agentrl.episodes.transcript import ChatFormat, Transcript
+from agentrl.episodes.chatformat import ChatFormat
+from agentrl.episodes.transcript import Transcript
 
 
 def as_generation(chat: ChatFormat, text: str, *, ended: bool = True) -> Generation:
@@ -39,7 +40,7 @@ def rerender(episode: Episode, chat: ChatFormat) -> Episode:
         transcript.add_turn(said, index)
         turns.append(replace(turn, tokens=said.tokens, logprobs=said.logprobs))
         if index + 1 < len(episode.turns):
-            transcript.add_observations(turn.observations, index)
+            transcript.add_observations(turn.observations, index, turn.calls)
     return replace(episode, turns=turns, segments=transcript.segments())
 
 

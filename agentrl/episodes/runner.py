@@ -24,8 +24,9 @@ from agentrl.core import (
     derive_seed,
 )
 from agentrl.environments import Environment, Observation, maybe_await
-from agentrl.episodes.dialects import Dialect
-from agentrl.episodes.transcript import ChatFormat, Transcript
+from agentrl.episodes.chatformat import ChatFormat
+from agentrl.episodes.dialects import Dialect, Specs, instructions
+from agentrl.episodes.transcript import Transcript
 from agentrl.models import ChatTokenizer
 from agentrl.rewards import judge
 
@@ -129,7 +130,7 @@ class Runner:
             said = await self._generate(episode, transcript, index, room)
             if not len(said.tokens):
                 return Status.MAX_TOKENS
-            turn = self._take_turn(transcript, said, index)
+            turn = self._take_turn(transcript, said, index, episode.tools)
             turn.seconds["generate"] = time.perf_counter() - started
             episode.turns.append(turn)
             observation = await self._observe(environment, turn)
@@ -138,7 +139,7 @@ class Runner:
             if said.finish_reason == "length" and room < self.limits.tokens_per_turn:
                 return Status.MAX_TOKENS
             if index + 1 < self.limits.turns:
-                transcript.add_observations(observation.messages, index)
+                transcript.add_observations(observation.messages, index, turn.calls)
         return Status.MAX_TURNS
 
     async def _generate(
@@ -152,9 +153,11 @@ class Runner:
             seed=derive_seed(episode.seed, "turn", index),
         )
 
-    def _take_turn(self, transcript: Transcript, said: Generation, index: int) -> Turn:
+    def _take_turn(
+        self, transcript: Transcript, said: Generation, index: int, tools: Specs
+    ) -> Turn:
         text = transcript.add_turn(said, index)
-        calls = self.dialect.parse(text)
+        calls = self.dialect.parse(text, tools)
         if said.finish_reason != "stop":
             calls = calls or [ToolCall("", raw=text)]
             for call in calls:
@@ -211,7 +214,8 @@ class Runner:
         """The chat format for these tools; built once, as probing costs renders."""
         key = repr(tools)
         if key not in self._formats:
-            self._formats[key] = ChatFormat(self.tokenizer, tools)
+            told = instructions(self.dialect, tools)
+            self._formats[key] = ChatFormat(self.tokenizer, tools, told)
         return self._formats[key]
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 _PROBE = "agentrlprobe"
+_ASKED, _SAID = [Message("user", "Hello")], Message("assistant", _PROBE)
 _CONTROL = re.compile(r"[<\[].*[>\]]", re.DOTALL)
 
 
@@ -26,7 +27,8 @@ class ChatTokenizer:
     Attributes:
         end_of_turn: id that closes an assistant message.
         stop_ids: every id that ends a generation: `end_of_turn`, the tokenizer's eos and those of
-            the generation config.
+            the generation config; where nothing closes a message (GLM), also the markers of the
+            messages that can follow.
         specials: text of every control token.
         variables: names every render of the template sees (bos_token, enable_thinking, ..).
         vocab_size: one more than the largest id.
@@ -62,7 +64,8 @@ class ChatTokenizer:
         self.vocab_size = max(self._full.get_vocab(with_added_tokens=True).values()) + 1
         ends = list(dict.fromkeys([*eos, *_known(hf.eos_token_id)]))
         self.end_of_turn = self._find_end_of_turn(ends)
-        self.stop_ids = tuple(dict.fromkeys([self.end_of_turn, *ends]))
+        markers = [] if self._closer() is not None else self._markers_behind()
+        self.stop_ids = tuple(dict.fromkeys([self.end_of_turn, *ends, *markers]))
 
     def encode(self, text: str) -> list[int]:
         """Ids of template text: control tokens in it become their ids. Adds nothing."""
@@ -106,19 +109,12 @@ class ChatTokenizer:
 
     def _find_end_of_turn(self, ends: list[int]) -> int:
         """The first control token behind the text of an assistant message, else a known end."""
-        probe = [Message("user", "Hello"), Message("assistant", _PROBE)]
-        text = self.render(probe, generation_prompt=False)
-        if _PROBE not in text:
-            raise ModelError(
-                "the chat template leaves out the text of assistant messages",
-                where=self.where,
-                fix="correct chat_template.jinja in the model directory",
-            )
-        for token in self.encode(text.rsplit(_PROBE, 1)[1]):
-            if token in self._control_ids or token in ends:
-                return token
-        if ends:
-            return ends[0]
+        closer = self._closer(ends)
+        if closer is not None:
+            return closer
+        found = [*ends, *self._markers_behind()]
+        if found:
+            return found[0]
         raise ModelError(
             "no end-of-turn token found: the chat template closes an assistant message with no "
             "special token, and neither tokenizer nor generation_config.json names an eos token",
@@ -126,6 +122,32 @@ class ChatTokenizer:
             fix="let the template end assistant messages with a special token, or set eos_token "
             "in tokenizer_config.json",
         )
+
+    def _closer(self, ends: Iterable[int] = ()) -> int | None:
+        text = self.render([*_ASKED, _SAID], generation_prompt=False)
+        if _PROBE not in text:
+            raise ModelError(
+                "the chat template leaves out the text of assistant messages",
+                where=self.where,
+                fix="correct chat_template.jinja in the model directory",
+            )
+        return self._first_control(text, ends)
+
+    def _markers_behind(self) -> list[int]:
+        """What the template begins the message behind an assistant's with."""
+        found: list[int] = []
+        for reply in (Message("tool", "r", call_id="a00000000"), Message("user", "r")):
+            try:
+                text = self.render([*_ASKED, _SAID, reply], generation_prompt=True)
+            except ModelError:  # a template need not know tool messages
+                continue
+            marker = self._first_control(text)
+            found += [] if marker is None else [marker]
+        return found
+
+    def _first_control(self, text: str, ends: Iterable[int] = ()) -> int | None:
+        known = {*self._control_ids, *ends}
+        return next((t for t in self.encode(text.rsplit(_PROBE, 1)[1]) if t in known), None)
 
 
 def _known(value: int | list[int] | None) -> list[int]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from agentrl.core import ConfigError, Engine, Sampling, SandboxProvider, Task
 from agentrl.core.taskfile import read_tasks
-from agentrl.environments import Environment
-from agentrl.episodes import Limits, Runner, Scheduler, dialect
+from agentrl.environments import Environment, maybe_await
+from agentrl.episodes import Dialect, Limits, Runner, Scheduler, detect_dialect, dialect
 from agentrl.rewards import build_reward
 from agentrl.training.config import (
     CustomConfig,
@@ -62,11 +62,11 @@ async def workbench(
     try:
         async with make_environments(config, progress.sandboxes) as make:
             limits = config.environment
-            tokenizer, name = language(config, policy, engine)
+            tokenizer, spoken = language(config, policy, engine)
             runner = Runner(
                 engine=engine,
                 tokenizer=tokenizer,
-                dialect=dialect(name),
+                dialect=spoken,
                 make_environment=make,
                 reward=build_reward(config.reward),
                 limits=Limits(
@@ -107,6 +107,12 @@ def make_policy(config: RunConfig) -> Policy:
     return load_policy(model.path, device=model.device, dtype=model.dtype, template=template)
 
 
+def make_dialect(config: RunConfig, tokenizer: ChatTokenizer) -> Dialect:
+    """How the policy writes calls; "auto" asks its chat template."""
+    name = config.model.dialect
+    return dialect(detect_dialect(tokenizer) if name == "auto" else name)
+
+
 def make_engine(config: RunConfig, policy: Policy | None, script: str | None = None) -> Engine:
     """The engine that the run file names, or the script in its place."""
     from agentrl.training import engines
@@ -127,11 +133,13 @@ def make_engine(config: RunConfig, policy: Policy | None, script: str | None = N
     return engines.transformers_engine(chosen, policy)
 
 
-def language(config: RunConfig, policy: Policy | None, engine: Engine) -> tuple[ChatTokenizer, str]:
+def language(
+    config: RunConfig, policy: Policy | None, engine: Engine
+) -> tuple[ChatTokenizer, Dialect]:
     """The tokenizer and the dialect that the runner speaks with the engine."""
     if policy is not None:
-        return policy.tokenizer, config.model.dialect
-    return engine.tokenizer, "hermes"  # type: ignore[attr-defined]
+        return policy.tokenizer, make_dialect(config, policy.tokenizer)
+    return engine.tokenizer, dialect("hermes")  # type: ignore[attr-defined]
 
 
 @asynccontextmanager
@@ -186,6 +194,18 @@ async def make_provider(
         yield pool
     finally:
         await pool.close()
+
+
+async def environment_tools(config: RunConfig) -> list[dict[str, Any]]:
+    """What the policy is offered, asked of an environment that was reset to the first task."""
+    (task,) = load_tasks(config.tasks.train, 1)
+    async with make_environments(config) as make:
+        environment = make()
+        try:
+            await maybe_await(environment.reset(task))
+            return [tool.spec for tool in environment.tools.values()]
+        finally:
+            await maybe_await(environment.close())
 
 
 def load_tasks(path: str, limit: int | None = None) -> list[Task]:

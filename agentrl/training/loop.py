@@ -14,6 +14,7 @@ from agentrl.store import RunStore
 from agentrl.training.build import Workbench, brings_policy, load_tasks, make_policy, workbench
 from agentrl.training.config import RunConfig
 from agentrl.training.evaluate import EvalResult, eval_tasks, measure, summarise
+from agentrl.training.preflight import preflight
 from agentrl.training.progress import Progress, solved
 from agentrl.training.refill import Batch, collect_batch
 from agentrl.training.sampler import TaskSampler
@@ -94,6 +95,7 @@ class Trainer:
         self._progress.begin(store.directory.name, steps=last, step=self._done)
         async with workbench(self._config, self._policy, self._progress) as bench:
             await self._hand_over(bench)
+            await self._preflight(bench)
             try:
                 before = await self._evaluate(bench, store, 0)
                 while self._done < last:
@@ -109,6 +111,16 @@ class Trainer:
                 raise
         self._progress.end()
         return RunResult(str(store.directory), last, before, after)
+
+    async def _preflight(self, bench: Workbench) -> None:
+        """Refuse what would train wrongly, and say what would only cost time."""
+        self._progress.stage("preflight")
+        speaks = bench.scheduler.runner.dialect
+        found = await preflight(self._policy, bench.engine, speaks, max_tokens=8)
+        found.raise_if_fatal()
+        for check in found.checks:
+            if not check.ok:
+                self._progress.note(f"preflight, {check.name}: {check.detail} -> {check.fix}")
 
     async def _step(self, bench: Workbench, store: RunStore, step: int) -> None:
         """The line of the design, once: tasks -> judged groups -> gradient -> new weights."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentrl.core import ConfigError, Episode, Status, derive_seed
-from agentrl.episodes import ChatFormat, rerender
+from agentrl.episodes import ChatFormat, instructions, rerender
 from agentrl.learner import LearnerSettings
 from agentrl.store import RunStore
-from agentrl.training.build import load_tasks, make_policy, workbench
+from agentrl.training.build import load_tasks, make_dialect, make_policy, workbench
 from agentrl.training.config import RecordedWarmstart, RunConfig, ScriptedWarmstart
 from agentrl.training.progress import Progress
 from agentrl.training.state import save_state
@@ -56,7 +56,7 @@ def warmstart(
     policy = make_policy(config)
     with _open(config) as store:
         episodes = gather(config, policy, store, progress)
-        practised = rerender_all(policy, practice)
+        practised = rerender_all(config, policy, practice)
         return imitate(config, policy, store, episodes, progress, practice=practised)
 
 
@@ -83,7 +83,7 @@ def gather(config: RunConfig, policy: Policy, store: RunStore, progress: Progres
                 if config.warmstart.min_reward is None
                 or (e.judged and e.reward >= config.warmstart.min_reward)
             ]
-        episodes = rerender_all(policy, episodes)
+        episodes = rerender_all(config, policy, episodes)
     else:
         episodes = asyncio.run(record(config, policy, config.warmstart, progress))
         store.add_episodes(0, "warmstart", episodes)
@@ -166,10 +166,12 @@ def imitate(
     )
 
 
-def rerender_all(policy: Policy, episodes: Sequence[Episode]) -> list[Episode]:
+def rerender_all(config: RunConfig, policy: Policy, episodes: Sequence[Episode]) -> list[Episode]:
     """Recorded episodes in the policy's own tokens."""
+    speaks = make_dialect(config, policy.tokenizer)
     formats: dict[str, ChatFormat] = {}
     for episode in episodes:
         if (key := repr(episode.tools)) not in formats:
-            formats[key] = ChatFormat(policy.tokenizer, episode.tools)
+            told = instructions(speaks, episode.tools)
+            formats[key] = ChatFormat(policy.tokenizer, episode.tools, told)
     return [rerender(e, formats[repr(e.tools)]) for e in episodes]

@@ -1,7 +1,10 @@
 """Templates in the shapes that are in use, tokenizers for them, and small policies and rewards."""
 
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,67 +14,85 @@ from agentrl.environments import Environment
 from agentrl.episodes import ChatFormat, Limits, Runner, Transcript, dialect
 from agentrl.models import COMPACT_SPECIALS, ChatTokenizer, builtin_template, train_tokenizer
 
-QWEN25 = """
-{{- '<|im_start|>system\\n' }}
-{{- messages[0].content if messages and messages[0].role == 'system' else 'Be brief.' }}
-{%- for t in tools or [] %}{{- '\\n' + (t | tojson) }}{% endfor %}
-{{- '<|im_end|>\\n' }}
-{%- for m in messages %}
-{%- if m.role == 'tool' %}
-{%- if loop.first or loop.previtem.role != 'tool' %}{{- '<|im_start|>user' }}{% endif %}
-{{- '\\n<tool_response>\\n' + m.content + '\\n</tool_response>' }}
-{%- if loop.last or loop.nextitem.role != 'tool' %}{{- '<|im_end|>\\n' }}{% endif %}
-{%- elif not (m.role == 'system' and loop.first) %}
-{{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}
-{%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{% endif %}
-"""
-
-# Thoughts before the last user message go; within a run of tool calls they stay.
-QWEN3 = """
-{%- set ns = namespace(query=-1) %}
-{%- for m in messages %}{% if m.role == 'user' %}{% set ns.query = loop.index0 %}{% endif %}
-{%- endfor %}
-{%- for m in messages %}
-{%- if m.role == 'tool' %}
-{%- if loop.first or loop.previtem.role != 'tool' %}{{- '<|im_start|>user' }}{% endif %}
-{{- '\\n<tool_response>\\n' + m.content + '\\n</tool_response>' }}
-{%- if loop.last or loop.nextitem.role != 'tool' %}{{- '<|im_end|>\\n' }}{% endif %}
-{%- else %}
-{%- set content = m.content %}
-{%- if m.role == 'assistant' and loop.index0 < ns.query and '</think>' in content %}
-{%- set content = content.split('</think>')[-1].lstrip('\\n') %}
-{%- endif %}
-{{- '<|im_start|>' + m.role + '\\n' + content + '<|im_end|>\\n' }}
-{%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{% endif %}
-"""
-
-LLAMA3 = """
-{{- '<|begin_of_text|>' }}
-{%- for m in messages %}
-{%- set role = 'ipython' if m.role == 'tool' else m.role %}
-{%- set content = (m.content | tojson) if m.role == 'tool' else (m.content | trim) %}
-{{- '<|start_header_id|>' + role + '<|end_header_id|>\\n\\n' + content + '<|eot_id|>' }}
-{%- endfor %}
-{%- if add_generation_prompt %}
-{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
-{%- endif %}
-"""
-
-_QWEN = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>")
+TEMPLATES = Path(__file__).parents[1] / "data" / "templates"
+_IM = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+_QWEN = (*_IM, "<tool_call>", "</tool_call>")
 _THINK = ("<think>", "</think>", "<tool_response>", "</tool_response>")
-_LLAMA = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+_LLAMA = (
+    *("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>"),
+    *("<|eot_id|>", "<|eom_id|>", "<|python_tag|>"),
+)
+_MISTRAL = (
+    *("<s>", "</s>", "[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]"),
+    *("[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]"),
+)
+_DEEPSEEK = tuple(
+    "<｜" + name.replace(" ", "▁") + "｜>"
+    for name in (
+        *("begin of sentence", "end of sentence", "User", "Assistant", "tool calls begin"),
+        *("tool calls end", "tool call begin", "tool call end", "tool sep", "tool outputs begin"),
+        *("tool outputs end", "tool output begin", "tool output end"),
+    )
+)
+_GLM = (
+    *("<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>"),
+    *("<|observation|>", "<think>", "</think>", "<tool_call>", "</tool_call>"),
+)
+_GEMMA = ("<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A family's template and control tokens; its first token begins a text.
+
+    Attributes:
+        eos: what the tokenizer says ends a text.
+        ends: how the policy ends a turn that is answered by a tool, and by a user.
+        thought: what a policy says, with a thought in it, behind the generation prompt.
+    """
+
+    specials: tuple[str, ...]
+    eos: str
+    ends: tuple[str, str]
+    file: str = ""
+    thought: str = "<think>\nhm\n</think>\n\nlook"
+    variables: tuple[tuple[str, Any], ...] = ()
+
+
+def _closed(specials: tuple[str, ...], eos: str, **more: Any) -> Shape:
+    return Shape(specials, eos, (eos, eos), **more)
+
+
 SHAPES = {
-    "compact": (builtin_template("compact"), COMPACT_SPECIALS, "<|end|>"),
-    "qwen25": (QWEN25, _QWEN, "<|im_end|>"),
-    "qwen3": (QWEN3, _QWEN + _THINK, "<|im_end|>"),
-    "llama3": (LLAMA3, _LLAMA, "<|eot_id|>"),
+    "compact": _closed(COMPACT_SPECIALS, "<|end|>"),
+    "deepseek_r1": _closed((*_DEEPSEEK, *_THINK[:2]), _DEEPSEEK[1], thought="hm\n</think>\n\nlook"),
+    "deepseek_v3": _closed(_DEEPSEEK, _DEEPSEEK[1]),
+    "gemma": _closed(_GEMMA, "<end_of_turn>"),
+    "glm4": Shape(_GLM, "<|endoftext|>", ("<|observation|>", "<|user|>")),
+    "glm45": Shape(
+        _GLM, "<|endoftext|>", ("<|observation|>", "<|user|>"), thought="\n<think>hm</think>\nlook"
+    ),
+    "llama3": _closed(_LLAMA, "<|eot_id|>"),
+    "llama32_pythonic": _closed(_LLAMA, "<|eot_id|>"),
+    "mistral": _closed(_MISTRAL, "</s>"),
+    "qwen25": _closed(_QWEN, "<|im_end|>"),
+    "qwen3": _closed(_QWEN + _THINK, "<|im_end|>"),
+    "qwen3_coder": _closed(_QWEN, "<|im_end|>"),
+    "qwen3_quiet": _closed(
+        _QWEN + _THINK, "<|im_end|>", file="qwen3", variables=(("enable_thinking", False),)
+    ),
+    "smollm2": _closed(_IM, "<|im_end|>"),
 }
-APPENDING = ("compact", "qwen25", "llama3")
-CONTROLS = sorted({s for _, specials, _ in SHAPES.values() for s in specials})
+# Those whose history a user message changes: thoughts go, or Mistral's tools move.
+REWRITING = {
+    "deepseek_r1": {"tool", "user"},
+    "glm45": {"user"},
+    "mistral": {"user"},
+    "qwen3": {"user"},
+    "qwen3_quiet": {"tool", "user"},
+}
+APPENDING = sorted(set(SHAPES) - set(REWRITING))
+CONTROLS = sorted({s for shape in SHAPES.values() for s in shape.specials})
 TEXTS = ["the test failed at line 12\n", 'look(line=3)\n{"name": "look"}', "user assistant tool"]
 TOOLS = [
     {
@@ -83,13 +104,25 @@ TOOLS = [
 
 @lru_cache
 def tokenizer_of(shape: str) -> ChatTokenizer:
-    template, specials, eos = SHAPES[shape]
-    return ChatTokenizer(train_tokenizer(TEXTS * 10, 600, specials, eos=eos), template)
+    it = SHAPES[shape]
+    file = TEMPLATES / f"{it.file or shape}.jinja"
+    template = builtin_template("compact") if shape == "compact" else file.read_text("utf-8")
+    hf = train_tokenizer(TEXTS * 10, 600, it.specials, eos=it.eos)
+    return ChatTokenizer(
+        hf, template, variables={"bos_token": it.specials[0], **dict(it.variables)}
+    )
 
 
 @lru_cache
 def format_of(shape: str) -> ChatFormat:
-    return ChatFormat(tokenizer_of(shape), TOOLS)
+    return ChatFormat(tokenizer_of(shape), TOOLS, "There is look.")
+
+
+def stop_of(shape: str, observations: Sequence[Message]) -> int:
+    """The id with which this family's policy ends a turn that is answered so."""
+    by_tool, by_user = SHAPES[shape].ends
+    text = by_tool if observations and observations[0].role == "tool" else by_user
+    return tokenizer_of(shape).encode(text)[0]
 
 
 def control_ids(tokenizer: ChatTokenizer) -> set[int]:

@@ -4,11 +4,22 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from episodes_kit import APPENDING, CONTROLS, SHAPES, Recorder, control_ids, format_of, tokenizer_of
+from episodes_kit import (
+    APPENDING,
+    CONTROLS,
+    REWRITING,
+    SHAPES,
+    Recorder,
+    control_ids,
+    format_of,
+    stop_of,
+    tokenizer_of,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentrl.core import Message, Origin, Segment
+from agentrl.core import Message, Origin, Segment, ToolCall
+from agentrl.episodes.traits import CUT
 
 plain = st.text(st.characters(exclude_categories=("Cs", "Co")), max_size=10)
 texts = st.lists(st.one_of(plain, st.sampled_from([*CONTROLS, "\n", "  "])), max_size=4).map(
@@ -25,7 +36,7 @@ openings = st.builds(
 )
 shapes = pytest.mark.parametrize("shape", sorted(SHAPES))
 appending = pytest.mark.parametrize("shape", APPENDING)
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=25, deadline=None)
 
 
 def check_exact(recorder: Recorder, segments: list[Segment]) -> None:
@@ -74,16 +85,20 @@ def test_ids_read_as_the_full_render_when_the_policy_writes_canonically(
     recorder, messages = Recorder(chat, opening), list(opening)
     for _ in range(data.draw(st.integers(1, 4))):
         said, observations = data.draw(clean), data.draw(heard)
-        ended = data.draw(st.booleans())
+        if not chat.traits.repeats and not observations:
+            continue  # a template that wants users and models to alternate
+        # Where nothing closes a message, a turn that meets silence has no canonical end.
+        ended = data.draw(st.booleans()) and bool(observations or chat.end_of_turn)
         ids = tokenizer.encode_plain(said)
-        text = recorder.turn([*ids, tokenizer.end_of_turn] if ended else ids, ended=ended)
+        text = recorder.turn([*ids, stop_of(shape, observations)] if ended else ids, ended=ended)
         assert text == said
         recorder.hear(observations)
         messages += [Message("assistant", said), *observations]
     (segment,) = recorder.transcript.segments()
-    assert tokenizer.decode(segment.tokens) == chat.render(messages, generation_prompt=True)
+    full = chat.render(messages, generation_prompt=True)
+    assert tokenizer.decode(segment.tokens) == full.replace(CUT, "")
     bare = [Message(m.role, "x") for m in messages]
-    expected = tokenizer.encode(chat.render(bare, generation_prompt=True))
+    expected = chat.encode(chat.render(bare, generation_prompt=True))
     control = control_ids(tokenizer)
     assert [t for t in segment.tokens if t in control] == [t for t in expected if t in control]
 
@@ -116,16 +131,158 @@ def test_text_that_cannot_be_encoded_costs_a_replacement_and_no_episode(shape, j
     check_exact(recorder, recorder.transcript.segments())
 
 
-@pytest.mark.parametrize(("shape", "between"), [("qwen25", "\n"), ("compact", ""), ("llama3", "")])
-def test_what_stands_between_turns_is_neither_lost_nor_doubled(shape, between) -> None:
+BETWEEN = {
+    "qwen25": "\n<|im_start|>user\nagain",
+    "compact": "<|user|>again",
+    "llama3": "<|start_header_id|>user<|end_header_id|>\n\nagain",
+    "deepseek_v3": "<｜User｜>again",
+    "gemma": "\n<start_of_turn>user\nagain",
+    "glm4": "\nagain",
+    "smollm2": "\n<|im_start|>user\nagain",
+}
+
+
+@pytest.mark.parametrize("shape", sorted(BETWEEN))
+def test_what_stands_between_turns_is_neither_lost_nor_doubled(shape) -> None:
     tokenizer = tokenizer_of(shape)
     recorder = Recorder(format_of(shape), [Message("user", "q")])
-    recorder.turn([*tokenizer.encode_plain("a"), tokenizer.end_of_turn])
+    recorder.turn([*tokenizer.encode_plain("a"), stop_of(shape, [Message("user", "")])])
     start = len(recorder.transcript.tokens)
     recorder.hear([Message("user", "again")])
-    new = recorder.transcript.tokens[start:]
-    begin = {"qwen25": "<|im_start|>", "compact": "<|user|>", "llama3": "<|start_header_id|>"}
-    assert tokenizer.decode(new).startswith(between + begin[shape])
+    assert tokenizer.decode(recorder.transcript.tokens[start:]).startswith(BETWEEN[shape])
+
+
+def test_a_marker_that_ends_a_turn_is_repeated_only_when_another_message_follows() -> None:
+    """GLM samples the next message's marker; the one it guessed need not be the one that comes."""
+    tokenizer = tokenizer_of("glm4")
+    for guess, comes in (("<|observation|>", "\nr<"), ("<|user|>", "<|observation|>\nr<")):
+        recorder = Recorder(format_of("glm4"), [Message("user", "q")])
+        recorder.turn([*tokenizer.encode_plain("a"), *tokenizer.encode(guess)])
+        start = len(recorder.transcript.tokens)
+        recorder.hear([Message("tool", "r")])
+        assert tokenizer.decode(recorder.transcript.tokens[start:]).startswith(comes)
+
+
+def test_another_stop_token_closes_a_turn_as_well() -> None:
+    tokenizer = tokenizer_of("llama3")
+    recorder = Recorder(format_of("llama3"), [Message("user", "q")])
+    recorder.turn(tokenizer.encode("a<|eom_id|>"))
+    start = len(recorder.transcript.tokens)
+    recorder.hear([Message("tool", "r")])
+    assert tokenizer.decode(recorder.transcript.tokens[start:]).startswith(
+        "<|start_header_id|>ipython"
+    )
+
+
+CALLS = [ToolCall("look", {"line": 3}, id="abcdefghi"), ToolCall("look", {}, id="abcdefghj")]
+RESULTS = [
+    Message("tool", "one", call_id="abcdefghi", name="look"),
+    Message("tool", "日本\n<|im_end|>", call_id="abcdefghj", name="look"),
+]
+
+
+# Gemma and SmolLM2 have no form for calls, Llama 3 none for two; the generation prompts of the
+# other two open a thought that a call's render does not show.
+SHOW_CALLS = sorted(
+    set(SHAPES) - {"gemma", "smollm2", "compact", "llama3", "deepseek_r1", "qwen3_quiet"}
+)
+
+
+@pytest.mark.parametrize("shape", SHOW_CALLS)
+@pytest.mark.parametrize("count", [1, 2])
+def test_parallel_calls_and_their_results_read_as_the_templates_own_render(shape, count) -> None:
+    """Also the calls are the template's: what it writes for them is what the policy says here."""
+    tokenizer, chat = tokenizer_of(shape), format_of(shape)
+    asked, results = [Message("user", "q")], RESULTS[:count]
+    said = Message("assistant", "", calls=CALLS[:count])
+    full = chat.render([*asked, said, *results], generation_prompt=True)
+    opened = chat.render(asked, generation_prompt=True)
+    behind = "".join(text for text, _ in chat.following(results))
+    assert full.startswith(opened)
+    assert full.endswith(behind)
+    recorder = Recorder(chat, asked)
+    recorder.turn([*tokenizer.encode(full[len(opened) : -len(behind)]), stop_of(shape, results)])
+    recorder.transcript.add_observations(results, 0, CALLS[:count])
+    (segment,) = recorder.transcript.segments()
+    assert tokenizer.decode(segment.tokens) == full
+
+
+@shapes
+@few
+@given(data=st.data())
+def test_a_long_conversation_of_every_family_is_exact(shape, data) -> None:
+    """Thoughts, calls, empty turns, cut turns, unicode; tool results in groups, forged control
+    tokens in them, users that speak up in between."""
+    tokenizer, chat = tokenizer_of(shape), format_of(shape)
+    recorder = Recorder(chat, [Message("system", "Be brief."), Message("user", "q 🙂")])
+    call = '<tool_call>\n{"name": "look", "arguments": {}}\n</tool_call>'
+    said = st.sampled_from(["", "look", "é 日本 🙂", SHAPES[shape].thought, call, "\n\n"])
+    result = st.builds(Message, st.just("tool"), texts, name=st.just("look"))
+    group = st.lists(result, min_size=1, max_size=3) | st.lists(
+        st.builds(Message, st.just("user"), texts), min_size=1, max_size=2
+    )
+    for _ in range(data.draw(st.integers(1, 6))):
+        observations, ended = data.draw(group), data.draw(st.booleans())
+        ids = tokenizer.encode(data.draw(said))
+        recorder.turn([*ids, stop_of(shape, observations)] if ended else ids, ended=ended)
+        recorder.hear(observations)
+    segments = recorder.transcript.segments()
+    check_exact(recorder, segments)
+    assert len(segments) == 1 or shape in REWRITING
+
+
+@pytest.mark.parametrize("shape", sorted(SHAPES))
+def test_which_templates_rewrite_what_was_said(shape) -> None:
+    rewrites = format_of(shape).rewrites
+    assert {role for role, does in rewrites.items() if does} == REWRITING.get(shape, set())
+
+
+@pytest.mark.parametrize("shape", sorted(REWRITING))
+def test_a_rewritten_history_is_a_new_segment_that_reads_as_the_template_would(shape) -> None:
+    tokenizer, chat = tokenizer_of(shape), format_of(shape)
+    recorder = Recorder(chat, [Message("user", "q")])
+    recorder.turn([*tokenizer.encode(SHAPES[shape].thought), stop_of(shape, [Message("user", "")])])
+    recorder.hear([Message("user", "more")])
+    first, second = recorder.transcript.segments()
+    check_exact(recorder, [first, second])
+    assert not second.action_mask.any()
+    messages = [
+        *(Message("user", "q"), Message("assistant", SHAPES[shape].thought)),
+        Message("user", "more"),
+    ]
+    assert tokenizer.decode(second.tokens) == chat.render(messages, generation_prompt=True)
+
+
+@pytest.mark.parametrize("shape", ["qwen3", "glm45", "mistral", "llama3", "gemma"])
+def test_a_run_of_tool_calls_is_one_segment_where_the_template_lets_it(shape) -> None:
+    tokenizer = tokenizer_of(shape)
+    recorder = Recorder(format_of(shape), [Message("user", "q")])
+    for text in (SHAPES[shape].thought, "plain", SHAPES[shape].thought):
+        observations = [Message("tool", "r"), Message("tool", "s")]
+        recorder.turn([*tokenizer.encode(text), stop_of(shape, observations)])
+        recorder.hear(observations)
+    assert len(recorder.transcript.segments()) == 1
+
+
+def test_what_gemma_cannot_say_is_said_by_its_user() -> None:
+    tokenizer = tokenizer_of("gemma")
+    recorder = Recorder(format_of("gemma"), [Message("system", "s"), Message("user", "q")])
+    recorder.turn([*tokenizer.encode_plain("a"), tokenizer.end_of_turn])
+    recorder.hear([Message("tool", "one"), Message("tool", "two"), Message("user", "go on")])
+    assert tokenizer.decode(recorder.transcript.tokens) == (
+        "<bos><start_of_turn>user\ns\n\nThere is look.\n\nq<end_of_turn>\n<start_of_turn>model\n"
+        "a<end_of_turn>\n<start_of_turn>user\n<tool_response>\none\n</tool_response>\n"
+        "<tool_response>\ntwo\n</tool_response>\n\ngo on<end_of_turn>\n<start_of_turn>model\n"
+    )
+
+
+def test_a_template_that_shows_no_tools_has_them_told() -> None:
+    told = {shape for shape in SHAPES if "There is look." in opening_text(shape)}
+    assert told == {"gemma", "smollm2"}
+
+
+def opening_text(shape: str) -> str:
+    return format_of(shape).render([Message("user", "q")], generation_prompt=True)
 
 
 def test_parallel_tool_results_are_one_group() -> None:
@@ -141,34 +298,35 @@ def test_parallel_tool_results_are_one_group() -> None:
 
 
 @shapes
-def test_a_turn_cut_by_length_is_closed_by_an_untrained_token(shape) -> None:
-    tokenizer = tokenizer_of(shape)
-    recorder = Recorder(format_of(shape), [Message("user", "q")])
+def test_a_turn_cut_by_length_is_closed_by_untrained_tokens(shape) -> None:
+    tokenizer, chat = tokenizer_of(shape), format_of(shape)
+    recorder = Recorder(chat, [Message("user", "q")])
     recorder.turn(tokenizer.encode_plain("never ends"), ended=False)
     end = len(recorder.transcript.tokens)
     recorder.hear([Message("tool", "x")])
-    (segment,) = recorder.transcript.segments()
-    assert segment.tokens[end] == tokenizer.end_of_turn
+    segment = recorder.transcript.segments()[-1]
+    if not segment.action_mask.any():  # the thought that the prompt opened is not in its history
+        assert shape in ("deepseek_r1", "qwen3_quiet")
+        return
     assert (segment.origin[end:] == Origin.OBSERVATION).all()
-    assert segment.tokens.tolist().count(tokenizer.end_of_turn) == (
-        tokenizer.encode(
-            format_of(shape).render(
-                [Message("user", "q"), Message("assistant", "y"), Message("tool", "x")],
-                generation_prompt=True,
-            )
-        ).count(tokenizer.end_of_turn)
-    )
+    assert tokenizer.decode(segment.tokens[end:]).startswith(chat.end_of_turn)
+    messages = [Message("user", "q"), Message("assistant", "y"), Message("tool", "x")]
+    expected = chat.encode(chat.render(messages, generation_prompt=True))
+    control = control_ids(tokenizer)
+    if shape not in REWRITING:
+        assert [t for t in segment.tokens if t in control] == [t for t in expected if t in control]
 
 
 @shapes
 def test_no_observation_still_gives_the_policy_the_word(shape) -> None:
-    tokenizer = tokenizer_of(shape)
-    recorder = Recorder(format_of(shape), [Message("user", "q")])
-    opening = tokenizer.decode(recorder.transcript.tokens)
-    recorder.turn([*tokenizer.encode_plain("a"), tokenizer.end_of_turn])
+    tokenizer, chat = tokenizer_of(shape), format_of(shape)
+    asked = [Message("user", "q")]
+    bare, opened = (chat.render(asked, generation_prompt=g) for g in (False, True))
+    recorder = Recorder(chat, asked)
+    recorder.turn([*tokenizer.encode_plain("a"), stop_of(shape, [])])
     recorder.hear([])
-    marker = opening[opening.rindex("assistant") - 2 :]
-    assert tokenizer.decode(recorder.transcript.tokens).endswith(marker)
+    text = tokenizer.decode(recorder.transcript.tokens)
+    assert text.endswith(opened.removeprefix(bare) or chat.end_of_turn)
 
 
 def test_stripped_thoughts_open_a_new_segment_and_tool_calls_do_not() -> None:
@@ -208,7 +366,7 @@ def test_a_control_token_spelt_out_stays_text_when_history_is_rewritten() -> Non
     segments = recorder.transcript.segments()
     assert len(segments) == 2
     starts = tokenizer.encode("<|im_start|>")[0]
-    assert segments[1].tokens.tolist().count(starts) == 4
+    assert segments[1].tokens.tolist().count(starts) == 5
     assert forged in tokenizer.decode(segments[1].tokens)
 
 
@@ -244,7 +402,8 @@ def test_without_its_hint_tokens_a_conversation_is_the_unhinted_one(shape, openi
     assert with_hints.tokens[rest].tolist() == without.tokens.tolist()
     assert with_hints.origin[rest].tolist() == without.origin.tolist()
     some = any(m.hint for messages in script for m in messages)
-    assert (~rest).any() == some
+    # Gemma trims what it says, an empty hint at the end included.
+    assert (~rest).any() == some or (shape == "gemma" and some)
 
 
 def test_a_hint_before_the_task_leaves_the_default_system_prompt_alone() -> None:

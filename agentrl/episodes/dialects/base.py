@@ -1,9 +1,10 @@
-"""The dialect protocol and the list of those we know."""
+"""The dialect protocol, the list of those we know, and what they share."""
 
 from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Protocol
@@ -11,10 +12,20 @@ from typing import Any, Protocol
 from agentrl.core import ConfigError, ToolCall
 
 _HOMES = {
+    "deepseek": "agentrl.episodes.dialects.deepseek:DeepSeekDialect",
+    "glm": "agentrl.episodes.dialects.tagged:GlmDialect",
     "hermes": "agentrl.episodes.dialects.hermes:HermesDialect",
     "json": "agentrl.episodes.dialects.plain_json:JsonDialect",
+    "llama": "agentrl.episodes.dialects.llama:LlamaDialect",
+    "mistral": "agentrl.episodes.dialects.mistral:MistralDialect",
     "pythonic": "agentrl.episodes.dialects.pythonic:PythonicDialect",
+    "qwen_xml": "agentrl.episodes.dialects.tagged:QwenXmlDialect",
+    "react": "agentrl.episodes.dialects.react:ReactDialect",
 }
+# A thought in front of a message: opened by the policy, or by the generation prompt.
+_THOUGHT = re.compile(r"\A(?:\s*<think>.*?</think>|.*?(?:\A|\n)</think>(?=\n|\Z))", re.DOTALL)
+
+Specs = Sequence[dict[str, Any]]
 
 
 class Dialect(Protocol):
@@ -22,16 +33,21 @@ class Dialect(Protocol):
 
     name: str
 
-    def parse(self, text: str) -> list[ToolCall]:
+    def parse(self, text: str, tools: Specs = ()) -> list[ToolCall]:
         """The calls of one message, in order.
 
         Text that set out to be a call but cannot be read becomes a `ToolCall` with `error` set.
-        Never raises, and never finds a call that was not written.
+        Never raises, and never finds a call that was not written; what stands in a closed thought
+        in front of the message was thought, not written.
+
+        Args:
+            tools: specifications in OpenAI form; dialects that write values without quotes read
+                them by their types.
         """
         ...
 
-    def format(self, calls: Sequence[ToolCall]) -> str:
-        """The message that `parse` reads back as these calls."""
+    def format(self, calls: Sequence[ToolCall], tools: Specs = ()) -> str:
+        """The message that `parse` with the same `tools` reads back as these calls."""
         ...
 
 
@@ -48,6 +64,29 @@ def dialect(name: str) -> Dialect:
     module, _, attribute = _HOMES[name].partition(":")
     made: Dialect = getattr(import_module(module), attribute)()
     return made
+
+
+def instructions(dialect: Dialect, tools: Specs) -> str:
+    """What to tell a policy whose chat template does not show it its tools; "" for no tools."""
+    if not tools:
+        return ""
+    example = ToolCall("tool_name", {"argument": "value"})
+    listed = "\n".join(json.dumps(t.get("function", t), ensure_ascii=False) for t in tools)
+    return (
+        f"You can call tools. To call one, write:\n{dialect.format([example])}\n"
+        f"The tools, one JSON specification a line:\n{listed}"
+    )
+
+
+def spoken(text: str) -> str:
+    """A message without the closed thought in front of it."""
+    found = _THOUGHT.match(text) if "</think>" in text else None
+    return text[found.end() :] if found else text
+
+
+def malformed(raw: str, why: str, name: str = "") -> ToolCall:
+    """A call that cannot be read: it is answered with why, never executed."""
+    return ToolCall(name, raw=raw, error=why)
 
 
 def unwritable(value: Any) -> str | None:

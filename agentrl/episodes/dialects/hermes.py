@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from agentrl.core import ToolCall
-from agentrl.episodes.dialects.plain_json import dump_call, load_call
+from agentrl.episodes.dialects.base import Specs, malformed, spoken
+from agentrl.episodes.dialects.lenient import dump_call, end_of_value, load_call
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
@@ -16,29 +16,19 @@ class HermesDialect:
 
     name = "hermes"
 
-    def parse(self, text: str) -> list[ToolCall]:
+    def parse(self, text: str, tools: Specs = ()) -> list[ToolCall]:
+        text = spoken(text)
         calls: list[ToolCall] = []
         at = text.find(OPEN)
         while at >= 0:
             start = at + len(OPEN)
-            end = text.find(CLOSE, _end_of_json(text, start))
+            end = text.find(CLOSE, end_of_value(text, start))
             if end < 0:
-                raw = text[start:].strip()
-                calls.append(ToolCall("", raw=raw, error=f"{OPEN} without {CLOSE}"))
+                calls.append(malformed(text[start:].strip(), f"{OPEN} without {CLOSE}"))
                 break
             calls.append(load_call(text[start:end].strip()))
             at = text.find(OPEN, end)
         return calls
 
-    def format(self, calls: Sequence[ToolCall]) -> str:
+    def format(self, calls: Sequence[ToolCall], tools: Specs = ()) -> str:
         return "\n".join(f"{OPEN}\n{dump_call(call)}\n{CLOSE}" for call in calls)
-
-
-def _end_of_json(text: str, start: int) -> int:
-    """Where the JSON value from `start` on ends, or `start`: its strings may hold the tag."""
-    while start < len(text) and text[start].isspace():
-        start += 1
-    try:
-        return json.JSONDecoder().raw_decode(text, start)[1]
-    except (ValueError, RecursionError):
-        return start

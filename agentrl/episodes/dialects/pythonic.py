@@ -12,9 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from agentrl.core import ToolCall
-from agentrl.episodes.dialects.base import unwritable
+from agentrl.episodes.dialects.base import Specs, spoken, unwritable
+from agentrl.episodes.dialects.lenient import unfenced
 
 _START = re.compile(r"^\[\s*[A-Za-z_][\w.]*\s*\(", re.MULTILINE)
+# Llama 4 puts its calls between these.
+_MARKS = re.compile(r"\A\s*<\|python_(?:start|tag)\|>|<\|python_end\|>\s*\Z")
 
 
 class PythonicDialect:
@@ -23,7 +26,8 @@ class PythonicDialect:
 
     name = "pythonic"
 
-    def parse(self, text: str) -> list[ToolCall]:
+    def parse(self, text: str, tools: Specs = ()) -> list[ToolCall]:
+        text = unfenced(_MARKS.sub("", spoken(text)).strip())
         start = _START.search(text)
         if not start:
             return []
@@ -41,7 +45,7 @@ class PythonicDialect:
             return [ToolCall("", raw=raw, error="a call list is [name(argument=value, ...)]")]
         return [_read(node, raw) for node in tree.elts]
 
-    def format(self, calls: Sequence[ToolCall]) -> str:
+    def format(self, calls: Sequence[ToolCall], tools: Specs = ()) -> str:
         return "[" + ", ".join(_write(call) for call in calls) + "]"
 
 

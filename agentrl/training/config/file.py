@@ -73,8 +73,9 @@ def parse_config(
 def _inconsistencies(config: RunConfig) -> list[tuple[KeyPath, str]]:
     """What no single key can be blamed for."""
     found: list[tuple[KeyPath, str]] = []
-    if config.model.dialect not in dialects():
-        hint = nearest(config.model.dialect, dialects())
+    known = ["auto", *dialects()]
+    if config.model.dialect not in known:
+        hint = nearest(config.model.dialect, known)
         found.append((("model", "dialect"), f"{config.model.dialect!r} is not a dialect{hint}"))
     if config.sampling.max_tokens > config.environment.max_tokens:
         limit = config.environment.max_tokens

@@ -17,8 +17,9 @@ class ModelConfig(Section):
 
     path: str
     """A model directory (Hugging Face layout) or a hub name such as Qwen/Qwen3-0.6B."""
-    dialect: str = "hermes"
-    """How the model writes tool calls: hermes, json, pythonic."""
+    dialect: str = "auto"
+    """How the model writes tool calls: deepseek, glm, hermes, json, llama, mistral, pythonic,
+    qwen_xml, react; auto takes the one that reads what the chat template writes."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the weights."""
     device: str = "auto"
