@@ -30,14 +30,14 @@ SUM = {
     "python": "print(sum(map(int, open(0).read().split())))",
     "javascript": "const t = require('fs').readFileSync(0, 'utf8').trim().split(/\\s+/);\n"
     "console.log(t.map(Number).reduce((a, b) => a + b, 0));",
-    "c": "#include <stdio.h>\nint main(void) { long s = 0, x; while (scanf(\"%ld\", &x) == 1) s += x;"
-    " printf(\"%ld\\n\", s); return 0; }",
+    "c": "#include <stdio.h>\nint main(void) { long s = 0, x; while (scanf(\"%ld\", &x) == 1)"
+    " s += x; printf(\"%ld\\n\", s); return 0; }",
     "cpp": "#include <iostream>\nint main() { long s = 0, x; while (std::cin >> x) s += x;"
     " std::cout << s << std::endl; }",
     "lua": "local s = 0\nfor n in io.read('a'):gmatch('-?%d+') do s = s + math.tointeger(n) end\n"
     "print(s)",
-    "ocaml": "let () = let s = ref 0 in (try while true do s := !s + Scanf.scanf \" %d\" (fun x -> x)"
-    " done with _ -> ()); Printf.printf \"%d\\n\" !s",
+    "ocaml": "let () = let s = ref 0 in (try while true do s := !s + Scanf.scanf \" %d\""
+    " (fun x -> x) done with _ -> ()); Printf.printf \"%d\\n\" !s",
     "r": "x <- scan(file('stdin'), quiet = TRUE)\ncat(sum(x), '\\n')",
 }  # fmt: skip
 CRASH = {

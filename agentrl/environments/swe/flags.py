@@ -72,7 +72,7 @@ def flags_of(
             added = _added(base.get(path, b""), submitted[path])
             found += _of_lines(path, added)
     found += _hard_coded(base, submitted, changed, tests, refused)
-    found += _of_commands(episode)
+    found += flags_of_commands(episode)
     if grading in _GRADING:
         found.append(f"{_GRADING[grading]}: {grading}")
     return list(dict.fromkeys(found))
@@ -120,7 +120,8 @@ def _of_lines(path: str, added: Iterable[str]) -> list[str]:
     ]
 
 
-def _of_commands(episode: Episode) -> list[str]:
+def flags_of_commands(episode: Episode) -> list[str]:
+    """The flags that the commands of an episode show."""
     found = []
     for number, turn in enumerate(episode.turns):
         for call in turn.calls:

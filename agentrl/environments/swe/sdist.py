@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,9 @@ def _all(name: str) -> list[Found]:
             f"not a package: {name!r}", fix="give a folder, a name on PyPI, or name==version"
         )
     try:
-        found = list(_finder(name).find_all_packages(name))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of old releases' odd metadata
+            found = list(_finder(name).find_all_packages(name))
     except Exception as error:
         raise PackageError(f"the index cannot be asked about {name}: {error}") from error
     sources = [package for package in found if not package.link.is_wheel]

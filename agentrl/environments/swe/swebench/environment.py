@@ -12,11 +12,18 @@ from agentrl.core import ConfigError, Episode, Message, Sandbox, SandboxProvider
 from agentrl.environments.base import Environment, Observation
 from agentrl.environments.images import ImageProvider
 from agentrl.environments.swe.environment import NO_CALL
-from agentrl.environments.swe.flags import flags_of_patch
+from agentrl.environments.swe.flags import flags_of_commands, flags_of_patch
 from agentrl.environments.swe.package import is_test_file
 from agentrl.environments.swe.swebench.images import KEPT, prepared_image, restore
-from agentrl.environments.swe.swebench.logs import END, START, log_verdict
+from agentrl.environments.swe.swebench.logs import log_verdict
 from agentrl.environments.swe.swebench.script import evaluation, patched_files
+from agentrl.environments.swe.swebench.seal import (
+    SEAL_MODULE,
+    SEAL_SOURCE,
+    Seal,
+    forged_log,
+    is_pytest,
+)
 from agentrl.sandboxes import DockerEngine
 from agentrl.tools import Editor, Finder, Shell, Submit, Tool
 
@@ -94,7 +101,9 @@ class SweBenchEnvironment(Environment):
         """Raises SandboxError, ConfigError."""
         self._task = task
         image, folder = task.payload["image"], task.payload["folder"]
-        tag = await asyncio.to_thread(self._prepared, image, folder, task.payload["base_commit"])
+        tag = await asyncio.to_thread(
+            self._prepared, image, folder, task.payload["base_commit"], task.payload["bug"]
+        )
         self._lender = await self._providers.of_image(tag, folder)
         self._sandbox = sandbox = await self._lender.acquire()
         await started(sandbox, folder)
@@ -133,7 +142,7 @@ class SweBenchEnvironment(Environment):
             "p2p_total": len(reference["pass_to_pass"]),
             "grading": "not_submitted",
             "refused": {},
-            "flags": [],
+            "flags": flags_of_commands(episode),
         }
         if patch is None:
             return {**outcome, "modified": True, "grading": "too_large"}
@@ -147,7 +156,7 @@ class SweBenchEnvironment(Environment):
             "p2p_passed": found.p2p_passed,
             "grading": found.grading,
             "refused": found.refused,
-            "flags": found.flags,
+            "flags": list(dict.fromkeys([*outcome["flags"], *found.flags])),
             "log": found.log[-20_000:],
         }
 
@@ -157,10 +166,10 @@ class SweBenchEnvironment(Environment):
     def _submit(self) -> None:
         self.submitted = self.done = True
 
-    def _prepared(self, image: str, folder: str, commit: str) -> str:
+    def _prepared(self, image: str, folder: str, commit: str, bug: str) -> str:
         engine = DockerEngine(self._host)
         try:
-            return prepared_image(image, folder, commit, engine=engine)
+            return prepared_image(image, folder, commit, bug, engine=engine)
         finally:
             engine.close()
 
@@ -189,12 +198,11 @@ async def patch_of(sandbox: Sandbox, folder: str) -> str | None:
     its attributes or its configuration has a say.
     """
     command = (
-        f"rm -rf {folder}/.git; mkdir -p /tmp/diff/a /tmp/diff/b; cd /tmp/diff; "
-        f"ln -sfn {KEPT} start; ln -sfn {folder} end; "
+        f"rm -rf {folder}/.git; cd /; "
         "env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/nonexistent GIT_CONFIG_NOSYSTEM=1 "
         "GIT_CONFIG_GLOBAL=/dev/null git -c core.fileMode=false -c core.quotePath=false "
-        "-c diff.noprefix=false diff --no-index --no-renames --no-color --no-ext-diff --no-textconv "
-        f"--binary -- {KEPT} {folder}"
+        "-c diff.noprefix=false diff --no-index --no-renames --no-color --no-ext-diff "
+        f"--no-textconv --binary -- {KEPT} {folder}"
     )
     result = await sandbox.exec(command, cwd="/", timeout=120.0, max_output=_MAX_PATCH)
     if result.truncated:
@@ -253,16 +261,20 @@ async def evaluate(lender: SandboxProvider, task: Task, patch: str, *, timeout: 
                 "git apply --whitespace=nowarn /tmp/model.patch", cwd=folder, timeout=60.0
             )
             applied = result.ok
-        if reference.get("reversed") and not patch:
-            pass
         await sandbox.write("/tmp/test.patch", reference["test_patch"])
         script = evaluation(
             folder, reference["test_patch"], reference["test_command"],
             reference["eval_script"], [*f2p, *p2p],
         )  # fmt: skip
         await sandbox.write("/tmp/eval.sh", script)
+        seal = Seal.new()
+        await sandbox.write(f"/tmp/seal/{SEAL_MODULE}.py", SEAL_SOURCE)
         ran = await sandbox.exec(
-            "bash /tmp/eval.sh 2>&1", cwd=folder, timeout=timeout, max_output=_MAX_LOG
+            "bash /tmp/eval.sh 2>&1",
+            cwd=folder,
+            timeout=timeout,
+            max_output=_MAX_LOG,
+            env=seal.environment("/tmp/seal"),
         )
     finally:
         await lender.release(sandbox)
@@ -270,7 +282,13 @@ async def evaluate(lender: SandboxProvider, task: Task, patch: str, *, timeout: 
     verdict = log_verdict(
         log, f2p, p2p, parser=reference["log_parser"], eval_type=reference["eval_type"]
     )
-    forged = _forged(log, verdict.conflicting)
+    forged = forged_log(log, script, verdict.conflicting)
+    sealed = seal.passed(log)
+    if is_pytest(script) and verdict.valid:
+        if sealed is None:
+            forged.append("not_finished: the test runner did not come to its end")
+        elif not {*verdict.f2p_passed, *verdict.p2p_passed} <= sealed:
+            forged.append("forged_log: the log has passes that the runner did not see")
     flags = flags_of_patch(patch, refused) + forged
     grading = "tests" if verdict.valid else "bad_diff" if not applied else "died"
     if ran.timed_out or ran.truncated:
@@ -285,14 +303,3 @@ async def evaluate(lender: SandboxProvider, task: Task, patch: str, *, timeout: 
         flags,
         log,
     )
-
-
-def _forged(log: str, conflicting: list[str]) -> list[str]:
-    """Signs that the code under test wrote into the log what only the runner should."""
-    marks = log.count(f"\n+ : '{START}'"), log.count(f"\n+ : '{END}'")
-    found = []
-    if log.count(START) > max(1, marks[0]) or log.count(END) > max(1, marks[1]):
-        found.append("forged_log: the markers are there more than once")
-    if conflicting:
-        found.append(f"forged_log: {conflicting[0]} is reported both as passed and as failed")
-    return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import shlex
+import tarfile
 
 from agentrl.core import SandboxError
 from agentrl.sandboxes import DockerEngine
@@ -27,9 +28,19 @@ RUN mkdir -p /opt/agentrl && cp -a {folder} {kept} && cd {kept} \\
  && git reflog expire --expire=now --all && git gc -q --prune=now; fi \\
  && chmod -R a+rX {kept} && mkdir -p {folder}
 """
+# A set that plants its bugs (SWE-smith) gives them as patches on a repository that works.
+_PLANTED = """\
+COPY bug.patch /tmp/bug.patch
+RUN cd {kept} && git apply /tmp/bug.patch && rm -f /tmp/bug.patch \\
+ && git checkout -q --orphan start && git -c user.name=agentrl \\
+    -c user.email=agentrl@localhost commit -qam start \\
+ && git reflog expire --expire=now --all && git gc -q --prune=now && chmod -R a+rX {kept}
+"""
 
 
-def prepared_image(image: str, folder: str, commit: str, *, engine: DockerEngine) -> str:
+def prepared_image(
+    image: str, folder: str, commit: str, bug: str = "", *, engine: DockerEngine
+) -> str:
     """The tag of the image made ready; built if missing, without any network.
 
     Raises SandboxError: `image_missing` when the instance's image is not there and cannot be
@@ -40,20 +51,30 @@ def prepared_image(image: str, folder: str, commit: str, *, engine: DockerEngine
     text = _DOCKERFILE.format(
         image=image, folder=shlex.quote(folder), kept=KEPT, commit=shlex.quote(commit or "HEAD")
     )
-    tag = f"agentrl/instance:{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
+    if bug:
+        text += _PLANTED.format(kept=KEPT)
+    content = f"{text}\0{bug}".encode()
+    tag = f"agentrl/instance:{hashlib.blake2b(content, digest_size=8).hexdigest()}"
     try:
         engine.api.inspect_image(tag)
         return tag
     except docker.errors.ImageNotFound:
         pass
-    engine.checked(lambda: _build(engine, tag, text))
+    engine.checked(lambda: _build(engine, tag, text, bug))
     return tag
 
 
-def _build(engine: DockerEngine, tag: str, text: str) -> None:
+def _build(engine: DockerEngine, tag: str, text: str, bug: str) -> None:
     said = []
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as archive:
+        for name, data in (("Dockerfile", text.encode()), ("bug.patch", bug.encode())):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    context.seek(0)
     for event in engine.api.build(
-        fileobj=io.BytesIO(text.encode()), tag=tag, rm=True, forcerm=True, decode=True,
+        fileobj=context, custom_context=True, tag=tag, rm=True, forcerm=True, decode=True,
         network_mode="none",
     ):  # fmt: skip
         said.append(event.get("stream", ""))

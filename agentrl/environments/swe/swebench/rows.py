@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ NAMED: dict[str, tuple[str, str]] = {
     "swe-rebench": ("nebius/SWE-rebench", "test"),
     "r2e-gym": ("R2E-Gym/R2E-Gym-Subset", "train"),
 }
-"""Data sets by short name: (on the hub, split). Any other hub name works as `owner/name[:split]`."""
+"""Data sets by short name: (on the hub, split). Others are named `owner/name[:split]`."""
 
 _ALIASES = {
     "instance_id": ("instance_id", "id"),
@@ -120,10 +121,12 @@ def to_tasks(rows: Iterable[dict[str, Any]], where: str) -> Iterator[Task]:
         reference = instance.model_dump(
             include={
                 "test_patch", "fail_to_pass", "pass_to_pass", "eval_script", "test_command",
-                "log_parser", "eval_type", "patch", "reversed",
+                "log_parser", "eval_type",
             }
         )  # fmt: skip
-        reference["gold_patch"] = "" if instance.reversed else instance.patch
+        patch = instance.patch
+        payload["bug"] = patch if instance.reversed else ""
+        reference["gold_patch"] = reversed_patch(patch) if instance.reversed else patch
         yield Task(
             instance.instance_id,
             instance.problem_statement,
@@ -209,6 +212,29 @@ def _tests(value: Any, where: str) -> list[str]:
                 f"a list of tests is not JSON: {value[:60]!r}", where=where
             ) from error
     return [str(test) for test in value]
+
+
+def reversed_patch(patch: str) -> str:
+    """The unified diff that undoes one."""
+    swapped = []
+    lines = patch.splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        after = lines[number + 1] if number + 1 < len(lines) else ""
+        before = lines[number - 1] if number else ""
+        if line.startswith("--- ") and after.startswith("+++ "):
+            swapped.append("--- " + re.sub(r"^b/", "a/", after[4:]))
+        elif line.startswith("+++ ") and before.startswith("--- "):
+            swapped.append("+++ " + re.sub(r"^a/", "b/", before[4:]))
+        elif hunk := re.match(r"@@ -(\S+) \+(\S+) @@", line):
+            swapped.append(f"@@ -{hunk[2]} +{hunk[1]} @@{line[hunk.end() :]}")
+        elif line.startswith(("new file mode", "deleted file mode")):
+            kind = "deleted" if line.startswith("new") else "new"
+            swapped.append(f"{kind} file mode{line.partition('mode')[2]}")
+        elif line.startswith(("+", "-")):
+            swapped.append(("-" if line[0] == "+" else "+") + line[1:])
+        else:
+            swapped.append(line)
+    return "".join(swapped)
 
 
 def _image(instance: str) -> str:
