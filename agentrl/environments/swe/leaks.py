@@ -53,16 +53,19 @@ def leaks_in_files(swe: SweTask) -> list[str]:
     told = [line for line in lines if line in issue]
     if told:
         found.append(f"the issue tells a line of the fix: {told[0]}")
+    history = ""
     for path, data in sorted(swe.base.items()):
         if swe.is_source(path):
             continue
         if path.startswith(".git/") or "/.git/" in path or path.startswith((".hg/", ".svn/")):
-            found.append(f"the agent's copy holds version history: {path}")
-            break
+            history = history or path
+            continue
         there = {" ".join(line.split()).lstrip("+ ") for line in _lines(data)}
         copied = [line for line in lines if line in there]
         if lines and len(copied) >= max(1, _SHARE * len(lines)):
             found.append(f"{path} holds the fix: {copied[0]}")
+    if history:
+        found.append(f"the agent's copy holds version history: {history}")
     return found
 
 

@@ -118,7 +118,7 @@ def _conclude(found: Vetted, swe: SweTask, gold: list[TestRun], empty: TestRun) 
     every = {*f2p, *p2p}
     found.gold_passed = sum(every <= run.passed for run in gold)
     found.empty_passed = len(empty.passed & set(f2p))
-    found.seconds = round(max(sum(run.seconds.values()) for run in [*gold, empty]), 2)
+    found.seconds = round(max(sum(run.seconds.values()) for run in [*gold, empty]), 4)
     passed = [run.passed & every for run in gold]
     found.flaky = sorted(set.union(*passed) - set.intersection(*passed))
     if not f2p:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agentrl.core import SandboxError, Task
+from agentrl.core import InfraError, SandboxError, Task
 from agentrl.core.taskfile import write_tasks
 from agentrl.environments.images import ImageProvider
 from agentrl.environments.swe.bench import Bench
@@ -103,6 +103,10 @@ async def tasks_from_releases(
                 attempt.task = await _one(package, before, after, out, provider, settings)
                 made += 1
             except PackageError as error:
+                attempt.reason = error.what
+            except InfraError as error:
+                if isinstance(error, SandboxError):
+                    raise
                 attempt.reason = error.what
             report.attempts.append(attempt)
             progress(attempt)

@@ -53,12 +53,15 @@ def resolve(package: str, declared: Requirements, folder: Path) -> Site:
             raise PackageError(
                 f"what {package} needs to run cannot be installed from wheels: {said[-300:]}"
             )
+        kept: list[str] = []
         for requirement in wanted:
             with tempfile.TemporaryDirectory(prefix="agentrl-site-") as scratch:
-                if install([*run, requirement], Path(scratch)):
+                if install([*run, *kept, requirement], Path(scratch)):
                     left_out.append(requirement)
                 else:
-                    shutil.copytree(scratch, folder, dirs_exist_ok=True)
+                    kept.append(requirement)
+        _emptied(folder)
+        install([*run, *kept], folder)
     return _pinned(folder, own, left_out)
 
 
