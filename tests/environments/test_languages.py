@@ -23,41 +23,9 @@ from agentrl.environments.languages import (
     load_language,
     program_of,
 )
+from agentrl.papers.agnostics import CRASH, LOOP, SUM
 from agentrl.sandboxes import Limits
 
-# Sums the numbers it reads; `CRASH` for a program that fails, `WRONG` for one that prints nonsense.
-SUM = {
-    "python": "print(sum(map(int, open(0).read().split())))",
-    "javascript": "const t = require('fs').readFileSync(0, 'utf8').trim().split(/\\s+/);\n"
-    "console.log(t.map(Number).reduce((a, b) => a + b, 0));",
-    "c": "#include <stdio.h>\nint main(void) { long s = 0, x; while (scanf(\"%ld\", &x) == 1)"
-    " s += x; printf(\"%ld\\n\", s); return 0; }",
-    "cpp": "#include <iostream>\nint main() { long s = 0, x; while (std::cin >> x) s += x;"
-    " std::cout << s << std::endl; }",
-    "lua": "local s = 0\nfor n in io.read('a'):gmatch('-?%d+') do s = s + math.tointeger(n) end\n"
-    "print(s)",
-    "ocaml": "let () = let s = ref 0 in (try while true do s := !s + Scanf.scanf \" %d\""
-    " (fun x -> x) done with _ -> ()); Printf.printf \"%d\\n\" !s",
-    "r": "x <- scan(file('stdin'), quiet = TRUE)\ncat(sum(x), '\\n')",
-}  # fmt: skip
-CRASH = {
-    "python": "import sys; print(6); sys.exit(1)",
-    "javascript": "console.log(6); process.exit(1)",
-    "c": "#include <stdio.h>\nint main(void) { puts(\"6\"); return 1; }",
-    "cpp": "#include <cstdio>\nint main() { std::puts(\"6\"); return 1; }",
-    "lua": "print(6) os.exit(1)",
-    "ocaml": "let () = print_endline \"6\"; exit 1",
-    "r": "cat('6\\n'); quit(status = 1)",
-}  # fmt: skip
-LOOP = {
-    "python": "while True: pass",
-    "javascript": "while (true) {}",
-    "c": "int main(void) { volatile int x = 1; while (x) {} }",
-    "cpp": "int main() { volatile int x = 1; while (x) {} }",
-    "lua": "while true do end",
-    "ocaml": "let () = while true do () done",
-    "r": "while (TRUE) {}",
-}
 CASES = [Case("1 2 3\n", "6 \n"), Case("-4\n5\n", "1")]
 HARD = Limits(memory_mb=512, work_mb=64, tmp_mb=32, pids=64)
 
