@@ -5,6 +5,7 @@ from agentrl.rewards.config import build_reward
 from agentrl.rewards.diagnostics import gra_metrics
 from agentrl.rewards.judging import Composite, judge
 from agentrl.rewards.outcome import Submitted, TestsPass
+from agentrl.rewards.programs import ProgramOutput
 from agentrl.rewards.turns import FormatOk, ToolOk, ran_without_error, well_formed
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "FormatOk",
     "Gated",
     "Level",
+    "ProgramOutput",
     "Submitted",
     "TestsPass",
     "ToolOk",

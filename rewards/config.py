@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from agentrl.core import ConfigError, Reward
 from agentrl.rewards.compose import Gated, Level, Mode, Weighted
 from agentrl.rewards.outcome import Submitted, TestsPass
+from agentrl.rewards.programs import ProgramOutput
 from agentrl.rewards.turns import FormatOk, ToolOk
 
 Builder = Callable[[dict[str, Any], str], Reward]
@@ -21,6 +22,7 @@ Builder = Callable[[dict[str, Any], str], Reward]
 _CRITICS: Mapping[str, Callable[..., Reward]] = {
     "tests_pass": TestsPass,
     "submitted": Submitted,
+    "program_output": ProgramOutput,
     "format_ok": FormatOk,
     "tool_ok": ToolOk,
 }

@@ -16,8 +16,8 @@ from agentrl.core import Task, TaskFileError
 from agentrl.core.taskfile import read_tasks, write_tasks
 from agentrl.environments.swe.functions import functions_of
 from agentrl.environments.swe.hide import hide_tests, split_id
-from agentrl.environments.swe.issue import failing_statement, issue_text
 from agentrl.environments.swe.package import PackageError, is_source, load_package
+from agentrl.environments.swe.synth.issue import failing_statement, issue_text
 from agentrl.environments.swe.task import SweTask
 from agentrl.environments.swe.tree import (
     PatchError,

@@ -6,9 +6,10 @@ import textwrap
 import pytest
 from swe_pocket import NUMBERS
 
-from agentrl.environments.swe import functions, mutations
+from agentrl.environments.swe import functions
 from agentrl.environments.swe.functions import functions_of
-from agentrl.environments.swe.mutations import OPERATORS, Mutation, mutations_of
+from agentrl.environments.swe.synth import mutations
+from agentrl.environments.swe.synth.mutations import OPERATORS, Mutation, mutations_of
 
 
 def mutate(body: str, *operators: str) -> list[str]:

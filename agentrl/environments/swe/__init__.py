@@ -2,7 +2,7 @@
 
 from agentrl.environments.swe.environment import SweEnvironment
 from agentrl.environments.swe.grade import Grader, Verdict
-from agentrl.environments.swe.package import PackageError
+from agentrl.environments.swe.sdist import PackageError
 from agentrl.environments.swe.synth import SynthEvent, SynthReport, SynthSettings, synthesise
 
 __all__ = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -69,10 +69,14 @@ class Bench:
         python: str = "python3",
         *,
         folder: str = "repo",
+        plugins: Sequence[str] = (),
+        ini: Mapping[str, str] | None = None,
     ) -> None:
         """
         Args:
             paths: sys.path entries relative to the repository.
+            plugins: modules of the image that are pytest plugins; nothing else is loaded.
+            ini: pytest options.
             folder: where the repository goes, in the sandbox's working directory.
             python: the interpreter inside; it needs pytest.
         """
@@ -80,6 +84,8 @@ class Bench:
         self.root = f"{sandbox.workdir.rstrip('/')}/{folder}"
         self._paths = paths
         self._python = python
+        self._plugins = list(plugins)
+        self._ini = dict(ini or {})
         self._process: Process | None = None
 
     async def start(self) -> None:
@@ -139,6 +145,8 @@ class Bench:
             "write": dict(write or {}),
             "timeout": timeout,
             "trace": trace,
+            "plugins": self._plugins,
+            "ini": self._ini,
         }
         if self._process is None:
             await self.start()

@@ -9,9 +9,12 @@ from typing import Any
 
 from agentrl.core import ConfigError, Episode, Message, Sandbox, SandboxProvider, Task, Turn
 from agentrl.environments.base import Environment, Observation
+from agentrl.environments.images import provider_for
+from agentrl.environments.swe.flags import flags_of
 from agentrl.environments.swe.grade import Grader
 from agentrl.environments.swe.submission import Listing, list_files, submitted_diff
 from agentrl.environments.swe.task import SweTask
+from agentrl.environments.swe.tree import apply_diff
 from agentrl.tools import Editor, Finder, PytestRunner, Shell, Submit, Tool
 
 SYSTEM = "You repair a Python repository. Use the tools to find and fix the bug, then submit."
@@ -54,7 +57,7 @@ class SweEnvironment(Environment):
             test_timeout: seconds for one run of the agent's tests.
             python: the interpreter inside the sandbox.
         """
-        self._provider = provider
+        self._provider = self._lender = provider
         self._grader = grader
         self._names = tools
         self._system = system
@@ -76,7 +79,8 @@ class SweEnvironment(Environment):
     async def reset(self, task: Task) -> list[Message]:
         """Put the repository into a sandbox. Raises SandboxError, TaskFileError, ConfigError."""
         self.swe = swe = self._grader.folders.task(task)
-        self._sandbox = sandbox = await self._provider.acquire()
+        self._lender = await provider_for(self._provider, swe.payload.requires)
+        self._sandbox = sandbox = await self._lender.acquire()
         self._root = root = f"{sandbox.workdir.rstrip('/')}/repo"
         async with self._grader.folders.agent(swe) as folder:
             await sandbox.copy_in(folder, root)
@@ -108,10 +112,11 @@ class SweEnvironment(Environment):
 
     async def finish(self, episode: Episode) -> dict[str, Any]:
         """Judge the work: {"submitted", "modified", "diff", "resolved", "f2p_passed",
-        "f2p_total", "p2p_passed", "p2p_total", "grading", "refused"}.
+        "f2p_total", "p2p_passed", "p2p_total", "grading", "refused", "flags"}.
 
-        "grading" is "tests", or why there are no test results: "not_submitted", "too_large",
-        "timeout", "died", "tampered", "bad_diff". Raises SandboxError when a sandbox is gone.
+        "flags" are signs of an attempt to win without repairing, see `flags`. "grading" is
+        "tests", or why there are no test results: "not_submitted", "too_large", "timeout", "died",
+        "tampered", "bad_diff". Raises SandboxError when a sandbox is gone.
         """
         assert self.swe is not None
         swe = self.swe
@@ -132,10 +137,18 @@ class SweEnvironment(Environment):
             "refused": {},
         }
         if diff is None:
-            return {**outcome, "modified": True, "grading": "too_large"}
-        if not self.submitted and not self._grade_unsubmitted:
-            return outcome
-        return {**outcome, **asdict(await self._grader.grade(swe.task, diff))}
+            outcome |= {"modified": True, "grading": "too_large"}
+        elif self.submitted or self._grade_unsubmitted:
+            outcome |= asdict(await self._grader.grade(swe.task, diff))
+        outcome["flags"] = flags_of(
+            swe.base,
+            swe.base if diff is None else apply_diff(swe.base, diff),
+            outcome["refused"],
+            episode,
+            outcome["grading"],
+            swe.payload.tests,
+        )
+        return outcome
 
     async def close(self) -> None:
         await self._give_back()
@@ -159,4 +172,4 @@ class SweEnvironment(Environment):
         sandbox, self._sandbox = self._sandbox, None
         if sandbox is not None:
             await super().close()
-            await self._provider.release(sandbox)
+            await self._lender.release(sandbox)

@@ -52,7 +52,8 @@ class Folders:
     @asynccontextmanager
     async def agent(self, swe: SweTask) -> AsyncIterator[Path]:
         """The folder of what the agent gets, which holds nothing of the solution."""
-        key = f"{swe.task.id}\0{swe.payload.bug}\0{swe.payload.hidden}"
+        payload = swe.payload
+        key = f"{swe.task.id}\0{payload.bug}\0{payload.hidden}\0{payload.shown}"
         async with self._lock:
             if key not in self._agents:
                 pristine = await self._pristine(swe)

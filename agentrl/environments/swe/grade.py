@@ -10,8 +10,9 @@ import sqlite3
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from agentrl.core import SandboxError, SandboxProvider, Task
-from agentrl.environments.swe.bench import Bench
+from agentrl.core import Sandbox, SandboxError, SandboxProvider, Task
+from agentrl.environments.images import provider_for
+from agentrl.environments.swe.bench import Bench, TestRun
 from agentrl.environments.swe.folders import Folders
 from agentrl.environments.swe.task import SweTask
 from agentrl.environments.swe.tree import PatchError, apply_diff
@@ -86,12 +87,8 @@ async def judge(
     Args:
         changes: admissible ones, put over the task's buggy state for this run.
     """
-    write: dict[str, str | None] = {
-        path: data.decode() for path, data in swe.buggy.items() if swe.pristine.get(path) != data
-    }
-    write.update({p: None if data is None else data.decode() for p, data in changes.items()})
+    run = await run_tests(bench, swe, changes, timeout=timeout)
     f2p, p2p = swe.reference.fail_to_pass, swe.reference.pass_to_pass
-    run = await bench.run([*f2p, *p2p], write=write, timeout=timeout)
     f2p_passed, p2p_passed = len(run.passed & set(f2p)), len(run.passed & set(p2p))
     return Verdict(
         resolved=f2p_passed == len(f2p) and p2p_passed == len(p2p),
@@ -102,6 +99,21 @@ async def judge(
         grading="tests" if run.status == "finished" else run.status,
         refused=refused,
     )
+
+
+async def run_tests(bench: Bench, swe: SweTask, changes: Changes, *, timeout: float) -> TestRun:
+    """The task's tests on its buggy state with the changes put over it; as `judge`."""
+    write = dict(swe.planted)
+    write.update({p: None if data is None else data.decode() for p, data in changes.items()})
+    return await bench.run(
+        [*swe.reference.fail_to_pass, *swe.reference.pass_to_pass], write=write, timeout=timeout
+    )
+
+
+def bench_of(sandbox: Sandbox, swe: SweTask, python: str = "python3") -> Bench:
+    """A bench for the tests that count; `load` it with the pristine tree."""
+    payload = swe.payload
+    return Bench(sandbox, payload.paths, python, plugins=payload.plugins, ini=payload.ini)
 
 
 class Grader:
@@ -172,13 +184,14 @@ class Grader:
 
     async def _judge_once(self, swe: SweTask, changes: Changes) -> Verdict:
         folder = await self.folders.pristine(swe)
-        sandbox = await self._provider.fresh()
+        provider = await provider_for(self._provider, swe.payload.requires)
+        sandbox = await provider.fresh()
         try:
-            bench = Bench(sandbox, swe.payload.paths, self._python)
+            bench = bench_of(sandbox, swe, self._python)
             await asyncio.gather(bench.start(), bench.load(folder))
             return await judge(bench, swe, changes, {}, timeout=self._timeout)
         finally:
-            await self._provider.release(sandbox)
+            await provider.release(sandbox)
 
     def _key(self, swe: SweTask, changes: Changes) -> str:
         """Task, image and normalised changes: two diffs of one effect have one key."""

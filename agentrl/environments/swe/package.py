@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
-import tarfile
 import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from agentrl.core import AgentRLError
+from agentrl.environments.swe.sdist import PackageError, download
 from agentrl.environments.swe.tree import Tree, read_folder
 
 _TEST_FOLDERS = {"tests", "test", "testing"}
@@ -23,10 +19,6 @@ _NOT_SOURCE = {
 _NOT_MODULES = {"setup", "conftest", "noxfile", "tasks", "fabfile", "versioneer"}
 _DEAD = {"__pycache__", ".git", ".tox", ".venv", "node_modules", ".mypy_cache", ".pytest_cache"}
 _BINARY = (".pyc", ".pyo", ".so", ".pyd", ".dll", ".pth", ".egg-link")
-
-
-class PackageError(AgentRLError):
-    """A package cannot be had, or tasks cannot be made from it."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -82,41 +74,18 @@ def load_package(spec: str) -> Package:
     """
     folder = Path(spec)
     if folder.is_dir():
-        return _laid_out(folder, folder.resolve().name)
+        return lay_out(folder, folder.resolve().name)
     if "/" in spec or spec.startswith("."):
         raise PackageError(f"no such folder: {spec}", fix="give a folder or the name of a package")
     with tempfile.TemporaryDirectory(prefix="agentrl-sdist-") as scratch:
-        return _laid_out(download(spec, Path(scratch)), re.split(r"[=<>!~\[ ]", spec)[0])
+        return lay_out(download(spec, Path(scratch)), re.split(r"[=<>!~\[ ]", spec)[0])
 
 
-def download(spec: str, folder: Path) -> Path:
-    """Fetch the source distribution of a PyPI package and unpack it into `folder`.
+def lay_out(folder: Path, fallback: str, *, need_tests: bool = True) -> Package:
+    """What an unpacked distribution holds; `fallback` is its name where no metadata says it.
 
-    pip asks the package's own build backend for its metadata, which runs code of the package on
-    this machine, as `pip install` would.
+    Raises PackageError: no pure-Python source, or (unless `need_tests` is False) no tests.
     """
-    arguments = ["download", "--no-binary", ":all:", "--no-deps", "--quiet", "--dest", str(folder)]
-    command = [sys.executable, "-m", "pip", *arguments, spec]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    archives = [p for p in folder.iterdir() if p.name.endswith((".tar.gz", ".zip", ".tgz"))]
-    if done.returncode != 0 or not archives:
-        said = [line for line in done.stderr.splitlines() if "ERROR" in line] or [done.stderr]
-        raise PackageError(
-            f"pip could not get the source distribution of {spec}: {said[-1].strip()[-300:]}",
-            fix="check the name and the network, or give a folder with the unpacked source",
-        )
-    target = folder / "unpacked"
-    if zipfile.is_zipfile(archives[0]):
-        with zipfile.ZipFile(archives[0]) as file:
-            file.extractall(target)
-    else:
-        with tarfile.open(archives[0]) as archive:
-            archive.extractall(target, filter="data")
-    inside = [p for p in target.iterdir() if p.is_dir()]
-    return inside[0] if len(inside) == 1 else target
-
-
-def _laid_out(folder: Path, fallback: str) -> Package:
     whole = {
         path: data
         for path, data in read_folder(folder).items()
@@ -130,7 +99,7 @@ def _laid_out(folder: Path, fallback: str) -> Package:
             fix="the package must be a folder with __init__.py, or a module, at the top or in src/",
         )
     tests = [p for p in sorted(whole) if _is_test_module(p)]
-    if not tests:
+    if not tests and need_tests:
         raise PackageError(
             f"{name} {version} ships no tests",
             fix="many packages leave tests out of the sdist: clone the repository, give its folder",

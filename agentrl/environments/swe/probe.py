@@ -17,7 +17,8 @@ The code under test runs in the child and may be hostile. What keeps it from lyi
 Request: `root` (absolute), `paths` (put first on sys.path), `files` (test files, relative),
 `tests` (ids to run, null: all), `write` ({path: text} put into place for this run only), `trace`
 (folder or file prefixes whose functions are recorded by test, null: none), `timeout` (seconds of
-processor time, so that a busy machine does not change results; ten times that on the clock).
+processor time, so that a busy machine does not change results; ten times that on the clock),
+`plugins` (modules of the image to be loaded as pytest plugins), `ini` ({pytest option: value}).
 
 Answer: `status` ("finished", "timeout", "died", "tampered"), `tests` ({id: outcome}), `seconds`
 ({id: processor time, or a quarter of what passed on the clock}), `failures` ({id: {"message",
@@ -44,6 +45,7 @@ from typing import Any
 # Below the sandbox's own limit, so that a runaway allocation is an error of the test that made it.
 MEMORY = 768 << 20
 ORIGINAL: dict = {}
+EARLY: dict = {}
 _CLOCK = [1_000_000_000]
 
 
@@ -191,6 +193,10 @@ def run_child(request: dict, key: str, writer: int) -> None:
     recorder = Recorder(request, lambda record: send(record, key, writer))
     options = ["-c", os.devnull, "--rootdir", root, "-p", "no:cacheprovider", "-q"]
     options.append("--continue-on-collection-errors")
+    for name in request.get("plugins") or []:
+        options += ["-p", name]
+    for option, value in (request.get("ini") or {}).items():
+        options += ["-o", f"{option}={value}"]
     if recorder.trace:
         sys.setprofile(recorder.trace)
     pytest.main([*options, *request["files"]], plugins=[recorder])
@@ -220,6 +226,9 @@ def fingerprint() -> dict:
 class Warmth:
     """Notes what pytest is made of inside a session: it changes a few of its methods there."""
 
+    def pytest_load_initial_conftests(self) -> None:
+        EARLY.update(fingerprint())
+
     def pytest_sessionfinish(self) -> None:
         ORIGINAL.update(fingerprint())
 
@@ -239,8 +248,16 @@ class Recorder:
         self.strangers: list = []
         self.config: Any = None
         self.known: set = set()
+        self.expected = ORIGINAL
         self.began = (0.0, 0.0)
         self.record: dict = {"tests": {}, "seconds": {}, "failures": {}, "errors": {}}
+
+    def pytest_load_initial_conftests(self, early_config: Any) -> None:
+        """What plugins of the image have changed by now, before any code of the repository."""
+        if early_config.known_args_namespace.plugins:
+            now = fingerprint()
+            changed = {place: code for place, code in now.items() if EARLY.get(place) != code}
+            self.expected = {**ORIGINAL, **changed}
 
     def pytest_configure(self, config: Any) -> None:
         self.config = config
@@ -299,7 +316,7 @@ class Recorder:
             if id(plugin) not in self.known and not own and os.path.basename(path) != "conftest.py":
                 self.strangers.append(repr(plugin))
         now = fingerprint()
-        if self.strangers or any(now.get(place) != code for place, code in ORIGINAL.items()):
+        if self.strangers or any(now.get(p) != code for p, code in self.expected.items()):
             self.send({"status": "tampered"})
         if self.trace:
             touched = self.trace.touched

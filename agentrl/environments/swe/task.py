@@ -26,6 +26,11 @@ class Payload(BaseModel):
         tests: test files, as pytest is to be given them.
         hidden: test functions by file that the agent's copy lacks.
         reproduction: id of the failing test that the agent can run, if any.
+        shown: diff from the task's state to the agent's copy: here the older tests of a release.
+        requires: pinned packages (`name==version`) that the sandbox's Python needs beside pytest;
+            an image with them is made where it is missing, see `agentrl.environments.images`.
+        plugins: modules of pytest plugins among these, for the tests that count.
+        ini: pytest options, for the tests that count.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,6 +43,10 @@ class Payload(BaseModel):
     tests: list[str]
     hidden: dict[str, list[str]] = {}
     reproduction: str | None = None
+    shown: str = ""
+    requires: list[str] = []
+    plugins: list[str] = []
+    ini: dict[str, str] = {}
 
 
 class Reference(BaseModel):
@@ -63,6 +72,8 @@ class SweTask:
     Attributes:
         pristine: the archive's tree: the tests in it are the ones that count.
         base: what submissions are compared with: the repository as the agent gets it.
+        planted: the new text of the files by which the task's state differs from `pristine`
+            (None: it lacks the file).
     """
 
     def __init__(self, task: Task) -> None:
@@ -81,7 +92,13 @@ class SweTask:
         path = Path(task.metadata.get("folder", "."), self.payload.archive)
         self.pristine = _archive(path, self.payload.repo, _where(task))
         self.buggy = apply_diff(self.pristine, self.payload.bug)
-        self.base = hide(self.buggy, self.payload.hidden, _where(task))
+        base = hide(self.buggy, self.payload.hidden, _where(task))
+        self.base = apply_diff(base, self.payload.shown)
+        self.planted: dict[str, str | None] = {
+            path: self.buggy[path].decode() if path in self.buggy else None
+            for path in sorted(self.pristine.keys() | self.buggy.keys())
+            if self.pristine.get(path) != self.buggy.get(path)
+        }
 
     def is_source(self, path: str) -> bool:
         return is_source(path, self.payload.roots)

@@ -17,16 +17,17 @@ from agentrl.core import ConfigError, SandboxProvider, Task, derive_seed
 from agentrl.core.taskfile import write_tasks
 from agentrl.environments.swe.bench import Bench
 from agentrl.environments.swe.functions import Function, functions_of
-from agentrl.environments.swe.make import holds, make_task
-from agentrl.environments.swe.mutations import OPERATORS, Mutation, mutations_of
-from agentrl.environments.swe.package import Package, PackageError, load_package
-from agentrl.environments.swe.tree import digest, pack, write_folder
-from agentrl.environments.swe.verify import (
+from agentrl.environments.swe.package import Package, load_package
+from agentrl.environments.swe.sdist import PackageError
+from agentrl.environments.swe.synth.make import holds, make_task
+from agentrl.environments.swe.synth.mutations import OPERATORS, Mutation, mutations_of
+from agentrl.environments.swe.synth.verify import (
     Baseline,
     Verifier,
     Visible,
     measure,
 )
+from agentrl.environments.swe.tree import digest, pack, write_folder
 
 TRAIN, HELD_OUT = "train", "held_out"
 

@@ -1,4 +1,4 @@
-"""`agentrl tasks`: make repair tasks from packages, and check task files."""
+"""`agentrl tasks synth`: plant bugs in packages."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agentrl.cli.tasks.options import make_provider, sandbox_options
+
 if TYPE_CHECKING:
-    from agentrl.core import Task
-    from agentrl.core.sandbox import SandboxProvider
     from agentrl.environments.swe.synth import SynthEvent, SynthReport
 
 
-def add_commands(commands: Any) -> None:
-    tasks = commands.add_parser("tasks", help="make and check task files")
-    actions = tasks.add_subparsers(dest="action", required=True, metavar="ACTION")
+def add_command(actions: Any) -> None:
     synth = actions.add_parser(
         "synth",
         help="make repair tasks from Python packages with tests",
@@ -41,32 +39,8 @@ def add_commands(commands: Any) -> None:
         "--max-function-lines", type=int, metavar="N", help="leave longer functions alone"
     )
     synth.add_argument("--max-file-lines", type=int, metavar="N", help="leave longer files alone")
-    _sandbox_options(synth)
+    sandbox_options(synth)
     synth.set_defaults(run=_synth)
-    verify = actions.add_parser(
-        "verify",
-        help="check that every task of a file can be solved and is not solved yet",
-        description="The gold patch must pass the hidden tests, no patch must fail them."
-        " Exit code 1 when some task does not hold.",
-    )
-    verify.add_argument("file", type=Path)
-    _sandbox_options(verify)
-    verify.set_defaults(run=_verify)
-
-
-def _sandbox_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sandbox", choices=["docker", "process"], default="docker")
-    parser.add_argument("--image", help="docker image (default: the one agentrl builds)")
-    parser.add_argument("--parallel", type=int, default=2, help="sandboxes at work at once")
-
-
-def _provider(options: argparse.Namespace) -> SandboxProvider:
-    from agentrl.sandboxes import DockerPool, ProcessPool
-
-    if options.sandbox == "process":
-        print("plain processes isolate nothing: only for code that you trust", file=sys.stderr)
-        return ProcessPool(size=options.parallel)
-    return DockerPool(options.image, size=options.parallel)
 
 
 def _synth(options: argparse.Namespace) -> int:
@@ -93,7 +67,7 @@ async def _synthesise(options: argparse.Namespace) -> SynthReport:
         parallel=options.parallel,
         **_given(options),
     )
-    provider = _provider(options)
+    provider = make_provider(options)
     try:
         report = await synthesise(options.packages, options.out, provider, settings, _show)
     finally:
@@ -134,52 +108,3 @@ def _show(event: SynthEvent) -> None:
             print(f"{event.made} of {event.wanted} tasks, {event.tried} tried", file=sys.stderr)
     elif event.text:
         print(event.text, file=sys.stderr)
-
-
-def _verify(options: argparse.Namespace) -> int:
-    from agentrl.core.taskfile import read_tasks
-
-    tasks = read_tasks(options.file)
-    bad = asyncio.run(_verify_all(tasks, options))
-    print(f"{len(tasks) - bad} of {len(tasks)} tasks hold")
-    return 1 if bad else 0
-
-
-async def _verify_all(tasks: list[Task], options: argparse.Namespace) -> int:
-    from agentrl.environments.swe.grade import Grader
-
-    provider = _provider(options)
-    grader = Grader(provider)
-    slots = asyncio.Semaphore(options.parallel)
-
-    async def holds(task: Task) -> bool:
-        async with slots:
-            why = await _fault(grader, task)
-        if why:
-            print(f"{task.id}: {why}")
-        return not why
-
-    try:
-        return sum(not held for held in await asyncio.gather(*map(holds, tasks)))
-    finally:
-        grader.close()
-        await provider.close()
-
-
-async def _fault(grader: Any, task: Task) -> str:
-    """What is wrong with a task, "" when it holds."""
-    from agentrl.core import TaskFileError
-    from agentrl.environments.swe.task import SweTask
-
-    try:
-        patch = SweTask(task).reference.gold_patch
-    except TaskFileError as error:
-        return str(error)
-    gold = await grader.grade(task, patch)
-    if not gold.resolved:
-        passed = f"{gold.f2p_passed}/{gold.f2p_total} and {gold.p2p_passed}/{gold.p2p_total}"
-        return f"the gold patch does not resolve it ({gold.grading}, {passed} tests pass)"
-    empty = await grader.grade(task, "")
-    if empty.resolved or empty.f2p_passed:
-        return f"{empty.f2p_passed} of {empty.f2p_total} failing tests pass without any patch"
-    return ""

@@ -7,11 +7,11 @@ import hashlib
 from agentrl.core import Task
 from agentrl.environments.swe.bench import Bench
 from agentrl.environments.swe.grade import admissible, judge
-from agentrl.environments.swe.issue import failing_statement, issue_text
 from agentrl.environments.swe.package import Package
+from agentrl.environments.swe.synth.issue import failing_statement, issue_text
+from agentrl.environments.swe.synth.verify import Verified
 from agentrl.environments.swe.task import Payload, Reference, SweTask
 from agentrl.environments.swe.tree import diff_trees, digest
-from agentrl.environments.swe.verify import Verified
 
 
 async def holds(bench: Bench, task: Task, timeout: float) -> bool:

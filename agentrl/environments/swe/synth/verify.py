@@ -10,8 +10,8 @@ from agentrl.core import derive_seed
 from agentrl.environments.swe.bench import Bench, Failure, TestRun
 from agentrl.environments.swe.functions import Function, functions_of
 from agentrl.environments.swe.hide import hide_tests, split_id
-from agentrl.environments.swe.mutations import Mutation
 from agentrl.environments.swe.package import Package
+from agentrl.environments.swe.synth.mutations import Mutation
 
 Visible = Literal["reproduction", "all", "none"]
 

@@ -1,0 +1,15 @@
+"""SWE-bench and the data sets in its format: rows, images, logs, episodes."""
+
+from agentrl.environments.swe.swebench.environment import SweBenchEnvironment, evaluate
+from agentrl.environments.swe.swebench.logs import LogVerdict, log_verdict
+from agentrl.environments.swe.swebench.rows import NAMED, load_set, to_tasks
+
+__all__ = [
+    "NAMED",
+    "LogVerdict",
+    "SweBenchEnvironment",
+    "evaluate",
+    "load_set",
+    "log_verdict",
+    "to_tasks",
+]
