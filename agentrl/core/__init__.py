@@ -16,7 +16,7 @@ from agentrl.core.errors import (
 )
 from agentrl.core.messages import Image, Message, ToolCall, ToolResult
 from agentrl.core.sandbox import ExecResult, Process, Sandbox, SandboxProvider
-from agentrl.core.score import Check, Reward, Score
+from agentrl.core.score import Check, CheckKind, Reward, Score, Span
 from agentrl.core.seeds import derive_seed
 from agentrl.core.task import Task
 
@@ -25,6 +25,7 @@ __all__ = [
     "ChatModel",
     "ChatReply",
     "Check",
+    "CheckKind",
     "ConfigError",
     "Engine",
     "Episode",
@@ -46,6 +47,7 @@ __all__ = [
     "Scorer",
     "Segment",
     "SegmentBuilder",
+    "Span",
     "Status",
     "Task",
     "TaskFileError",
