@@ -15,7 +15,7 @@ AskIf = Literal["wrong", "not_numbers", "abstained"]
 
 @dataclass(slots=True)
 class OrElse:
-    """A rule first, then something dearer; right when either accepts (paper 61, arXiv 2505.22203).
+    """A rule first, then something dearer; right when either accepts (paper 61).
 
     The second is asked when the first does not accept, the answer is not empty, and
 

@@ -22,9 +22,7 @@ class Composite(Protocol):
     @property
     def parts(self) -> Sequence[Reward]: ...
 
-    def combine(
-        self, episode: Episode, scores: Sequence[Score]
-    ) -> Score | Awaitable[Score]:
+    def combine(self, episode: Episode, scores: Sequence[Score]) -> Score | Awaitable[Score]:
         """The composed score from the parts' scores, in the order of `parts`; a coroutine where
         combining asks a judge."""
         ...

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentrl.core import ConfigError, Episode, Group, derive_seed
@@ -77,17 +79,20 @@ class Trainer:
         self._learner: Learner = Learner(self._policy, config.learner)
         self._done = 0
         self._saved = -1
+        self._remembered: dict[str, Any] = {}
 
     async def run(self, store: RunStore, fresh: bool) -> RunResult:
         """From the newest checkpoint (or the beginning) to the last step."""
         last = self._config.train.steps
         if not fresh:
-            self._done = self._saved = restore_state(store, self._policy, self._learner)
+            self._done, self._remembered = restore_state(store, self._policy, self._learner)
+            self._saved = self._done
         # What a killed run did beyond its checkpoint is done again, so it is forgotten here.
         await asyncio.to_thread(store.rewind, -1 if fresh else self._done, spare="imitation/")
         self._progress.begin(store.directory.name, steps=last, step=self._done)
         async with workbench(self._config, self._policy, self._progress) as bench:
             self._hand_over(bench)
+            bench.rewards.load_state_dict(self._remembered)
             try:
                 before = await self._evaluate(bench, store, 0)
                 while self._done < last:
@@ -112,25 +117,37 @@ class Trainer:
         self._progress.stage(f"step {step}: episodes", expected=len(tasks) * size)
         seed = derive_seed(self._config.train.seed, "step", step)
         groups = await bench.scheduler.collect(tasks, size, seed=seed)
+        judged = await bench.rewards.finish(groups)
+        judged |= await bench.rewards.learn(groups)
+        remembered = copy.deepcopy(bench.rewards.state_dict())
         sampled = time.perf_counter()
 
         self._progress.stage(f"step {step}: learning")
-        metrics = await _to_its_end(self._learn, store, step, groups, started, sampled)
+        learn = partial(self._learn, store, step, groups, judged, remembered)
+        metrics = await _to_its_end(learn, started, sampled)
         self._hand_over(bench)
         self._progress.step_done(step, metrics)
 
     def _learn(
-        self, store: RunStore, step: int, groups: Sequence[Group], started: float, sampled: float
+        self,
+        store: RunStore,
+        step: int,
+        groups: Sequence[Group],
+        judged: dict[str, float],
+        remembered: dict[str, Any],
+        started: float,
+        sampled: float,
     ) -> dict[str, float]:
         """Update the weights and store the step. Not to be interrupted: weights and `_done` must
         belong together whenever a checkpoint is written."""
         learned = self._learner.step(groups)
         metrics = {f"train/{name}": value for name, value in learned.items()}
         metrics |= {f"train/{k}": v for k, v in episode_metrics(groups).items()}
+        metrics |= {f"train/{k}": v for k, v in judged.items()}
         metrics["train/seconds_episodes"] = sampled - started
         metrics["train/seconds_step"] = time.perf_counter() - started
         _keep(store, step, groups, metrics)
-        self._done = step
+        self._done, self._remembered = step, remembered
         return metrics
 
     def _hand_over(self, bench: Workbench) -> None:
@@ -159,7 +176,8 @@ class Trainer:
     def _save(self, store: RunStore) -> None:
         if self._done != self._saved:
             keep = self._config.train.keep_checkpoints
-            save_state(store, self._done, self._policy, self._learner, keep)
+            rewards = self._remembered
+            save_state(store, self._done, self._policy, self._learner, keep, rewards)
             self._saved = self._done
 
 

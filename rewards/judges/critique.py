@@ -1,4 +1,4 @@
-"""RM-NLHF: a judge's critique is worth what it shares with a person's (paper 69, arXiv 2601.07349)."""
+"""RM-NLHF: a judge's critique is worth what it shares with a person's (paper 69)."""
 
 from __future__ import annotations
 

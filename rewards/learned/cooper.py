@@ -1,4 +1,4 @@
-"""Cooper: policy and reward model trained together (paper 32, arXiv 2508.05613)."""
+"""Cooper: policy and reward model trained together (paper 32)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn import functional
 from agentrl.core import ChatModel, Episode, Group, Score
 from agentrl.rewards.judges.template import Template
 from agentrl.rewards.learned.base import Pair
-from agentrl.rewards.learned.text_models import HashedText
+from agentrl.rewards.learned.text_models import HashedText, SequenceClassifier
 from agentrl.rewards.verifiers.base import Item, Verifier
 from agentrl.rewards.verifiers.extract import answer_in, extract
 
@@ -92,18 +92,20 @@ class Cooper:
 
     Attributes:
         source: makes the pairs; None leaves the model as it is.
-        model: texts -> logits (`HashedText`, `SequenceClassifier`, yours).
+        path: a sequence classifier to start from; "" is a small one of hashed words.
     """
 
     source: RuleAndRewrite | None = None
-    model: torch.nn.Module = field(default_factory=HashedText)
+    path: str = ""
     learning_rate: float = 1e-5
     threshold: float | None = None
     reference: str = "answer"
     name: str = "cooper"
+    model: torch.nn.Module = field(init=False, repr=False)
     _optimizer: torch.optim.Optimizer = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self.model = SequenceClassifier(self.path) if self.path else HashedText()
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=self.learning_rate)
 
     async def score(self, episode: Episode) -> Score:

@@ -1,4 +1,4 @@
-"""LaRe: an episode's return taken apart over its steps (paper 58, arXiv 2412.11120)."""
+"""LaRe: an episode's return taken apart over its steps (paper 58)."""
 
 from __future__ import annotations
 

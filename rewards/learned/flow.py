@@ -1,4 +1,4 @@
-"""RLFR: how far hidden states leave the flow of good reasoning (paper 57, arXiv 2510.10201)."""
+"""RLFR: how far hidden states leave the flow of good reasoning (paper 57)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def time_weight(t: float) -> float:
 def flow_rewards(
     deviations: np.ndarray, scale: float = 0.01, above: float = 0.6, most: int = 15
 ) -> np.ndarray:
-    """-scale * d~_t on the `most` largest of the min-max normalised deviations over `above`, else 0.
+    """-scale * d~_t on the `most` largest of the min-max normalised deviations over `above`, else
+    0.
 
     A response whose deviations are all equal gets 0 everywhere.
     """

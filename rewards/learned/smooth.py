@@ -1,4 +1,4 @@
-"""Lipschitz rewards: how steep a learned reward may be (paper 46, arXiv 2006.16785)."""
+"""Lipschitz rewards: how steep a learned reward may be (paper 46)."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ def local_steepness(
 
 
 def value_steepness(reward: float, dynamics: float, gamma: float) -> float:
-    """Bound of the value function's constant: L_r / (1 - gamma L_f); infinite when gamma L_f >= 1."""
+    """Bound of the value function: L_r / (1 - gamma L_f); infinite when gamma L_f >= 1."""
     return reward / (1 - gamma * dynamics) if gamma * dynamics < 1 else float("inf")

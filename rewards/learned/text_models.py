@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import zlib
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ class HashedText(nn.Module):
 
     def _ids(self, text: str) -> list[int]:
         words = re.findall(r"\w+|[^\w\s]", text.lower())
-        grams = [*words, *(f"{a} {b}" for a, b in zip(words, words[1:], strict=False))] or [""]
+        grams = [*words, *(f"{a} {b}" for a, b in itertools.pairwise(words))] or [""]
         return [zlib.crc32(g.encode("utf-8", "replace")) % self.buckets for g in grams]
 
 

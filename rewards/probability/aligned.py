@@ -1,4 +1,4 @@
-"""SAR: is the answer about this question (paper 24, arXiv 2509.05489)?"""
+"""SAR: is the answer about this question (paper 24)?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GRPO-VPS: how each turn moves the belief in the right answer (paper 35, arXiv 2604.20659)."""
+"""GRPO-VPS: how each turn moves the belief in the right answer (paper 35)."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ class BeliefProgress:
         if not self.scorer.encode(wanted):
             return Score(abstained=True, evidence="the reference has no tokens")
         contexts = Contexts(self.scorer, self.bridge)
-        forced = [
-            contexts.at_turn(episode, t, wanted) for t in range(len(episode.turns) + 1)
-        ]
+        forced = [contexts.at_turn(episode, t, wanted) for t in range(len(episode.turns) + 1)]
         found = await asyncio.gather(*(forced_logprobs(self.scorer, f) for f in forced))
         beliefs = [reduce_logprobs(logprobs, "exp_mean") for logprobs in found]
         steps = progress(beliefs)

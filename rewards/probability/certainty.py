@@ -1,4 +1,4 @@
-"""The policy's own certainty as reward (paper 27, arXiv 2603.08660): no labels, and a ceiling."""
+"""The policy's own certainty as reward (paper 27): no labels, and a ceiling."""
 
 from __future__ import annotations
 

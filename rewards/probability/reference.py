@@ -17,7 +17,7 @@ from agentrl.rewards.verifiers.extract import answer_in
 
 @dataclass(slots=True)
 class ReferenceLikelihood:
-    """R = reduce(log pi(a*_t | x, z, a*_<t)) (paper 56, arXiv 2602.03979).
+    """R = reduce(log pi(a*_t | x, z, a*_<t)) (paper 56).
 
     `reduce` names the family's members: exp_sum VeriFree, mean_exp RLPR, sum LogProb, mean
     AvgLogProb, ppl NOVER. On long references only `sum` and `mean` still rank.
@@ -38,12 +38,14 @@ class ReferenceLikelihood:
         if forced.start == len(forced.tokens):
             return Score(abstained=True, evidence="the reference has no tokens")
         value = reduce_logprobs(await forced_logprobs(self.scorer, forced), self.reduce)
-        return Score(value, evidence=f"{self.reduce} over {len(forced.tokens) - forced.start} tokens")
+        return Score(
+            value, evidence=f"{self.reduce} over {len(forced.tokens) - forced.start} tokens"
+        )
 
 
 @dataclass(slots=True)
 class Rlpr:
-    """RLPR (paper 26, arXiv 2506.18254): mean token probability of the reference, debiased.
+    """RLPR (paper 26): mean token probability of the reference, debiased.
 
         r = max(0, f(a*|x, z) - f(a*|x)),   total = (1 - format) * r + format * fmt
 
@@ -52,7 +54,7 @@ class Rlpr:
     `freeze` has been called over all tasks before training. A missing base is an error when
     `frozen`, never 0. fmt = 1 when `before`'s tag pair stands once.
 
-    With `band` > 0 the own answer's deviation pays too (DARL, paper 40, arXiv 2601.14700):
+    With `band` > 0 the own answer's deviation pays too (DARL, paper 40):
     rho(y) its mean token probability, D = max(rho(y*) - rho(y), 0),
 
         r = rho(y*) + beta * D * [D <= rho(y*) / band]      (band: its gamma, 8 to 10; beta 0.01)
@@ -111,9 +113,7 @@ class Rlpr:
             forced = contexts.without_trace(episode, wanted)
             if forced.start == len(forced.tokens):
                 return None
-            self.base[key] = reduce_logprobs(
-                await forced_logprobs(self.scorer, forced), "mean_exp"
-            )
+            self.base[key] = reduce_logprobs(await forced_logprobs(self.scorer, forced), "mean_exp")
         return self.base[key]
 
     async def _mean(self, contexts: Contexts, episode: Episode, text: str) -> float | None:

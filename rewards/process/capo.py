@@ -1,4 +1,4 @@
-"""CAPO: a judge names the wrong steps, and only they lose credit (paper 41, arXiv 2508.02298)."""
+"""CAPO: a judge names the wrong steps, and only they lose credit (paper 41)."""
 
 from __future__ import annotations
 

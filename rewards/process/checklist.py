@@ -1,8 +1,8 @@
-"""CM2: checklists over turns, judged at every step (paper 23, arXiv 2602.12268).
+"""CM2: checklists over turns, judged at every step (paper 23).
 
 A dialogue has user turns; a user turn has steps, one policy message each. An item of a user turn
-is satisfied or not on what happened so far. `Episode.outcome["user_turns"]` says which user turn each
-policy message belongs to (all to turn 0 when it is not there).
+is satisfied or not on what happened so far. `Episode.outcome["user_turns"]` says which user turn
+each policy message belongs to (all to turn 0 when it is not there).
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def lint_turn(items: Sequence[ChecklistItem], turn: int) -> list[str]:
     circle, weights that do not sum to 1."""
     problems = []
     ids = [item.id for item in items]
-    problems += [f"turn {turn}: {i!r} stands twice" for i in sorted({i for i in ids if ids.count(i) > 1})]
+    problems += [
+        f"turn {turn}: {i!r} stands twice" for i in sorted({i for i in ids if ids.count(i) > 1})
+    ]
     for item in items:
         problems += [
             f"turn {turn}: {item.id!r} needs {n!r}, which is not there"
@@ -103,9 +105,7 @@ def turn_credit(items: Sequence[ChecklistItem], satisfied: np.ndarray) -> TurnCr
     held = np.maximum.accumulate(np.asarray(satisfied, bool), axis=0)
     before = np.vstack([np.zeros((1, held.shape[1]), bool), held[:-1]])
     at = {item.id: c for c, item in enumerate(items)}
-    needs = np.stack(
-        [before[:, [at[n] for n in item.needs]].all(axis=1) for item in items], axis=1
-    )
+    needs = np.stack([before[:, [at[n] for n in item.needs]].all(axis=1) for item in items], axis=1)
     open_ = needs & ~before
     flips = open_ & held
     ever = np.flip(np.logical_or.accumulate(np.flip(flips, 0), axis=0), 0)
@@ -117,8 +117,8 @@ def step_advantages(
 ) -> list[np.ndarray]:
     """A_step of one user turn over the rollouts of a group: float[S_i] for each rollout i.
 
-        b_c = mean_i [item c came true in i],  A_{s,c} = backfill_{s,c} - b_c
-        A_s = sum_{c in E_s} w_c A_{s,c} / sum_{c in E_s} w_c        (0 where E_s is empty)
+    b_c = mean_i [item c came true in i],  A_{s,c} = backfill_{s,c} - b_c
+    A_s = sum_{c in E_s} w_c A_{s,c} / sum_{c in E_s} w_c        (0 where E_s is empty)
     """
     weights = np.array([item.weight for item in items])
     base = np.mean([c.flips.any(axis=0) for c in credits], axis=0)
@@ -143,7 +143,8 @@ QUESTION = Template(
     "You check one item of a checklist about a dialogue between a user and an agent with tools."
     " Only what the dialogue shows counts; what the agent says it did without a call that shows it"
     " does not.",
-    "The dialogue so far:\n{dialogue}\n\nThe newest step of the agent:\n{step}\n\nThe item:\n{item}\n"
+    "The dialogue so far:\n{dialogue}\n\nThe newest step of the agent:\n{step}\n\n"
+    "The item:\n{item}\n"
     "It looks at: {focus}",
     trusted=("focus",),
 )
@@ -154,8 +155,8 @@ class ChecklistReward:
     """R = (1/L) sum over user turns of the weights of the items that came true, in [0, 1].
 
     L is the number of user turns of the checklist, so that turns that were never reached count 0.
-    Steps hold each message's weight of flips over L, and sum to the value. All items of all steps go
-    to the judge at once; a ballot that cannot be read abstains. Each item is a check "TURN/ID".
+    Steps hold each message's weight of flips over L, and sum to the value. All items of all steps
+    go to the judge at once; a ballot that cannot be read abstains. Each item is a check "TURN/ID".
     For advantages by step see `ChecklistGroup`; by user turn {source: steps, discount: 0, by:
     [group, turn], min_group: 5}.
     """
@@ -206,7 +207,9 @@ class ChecklistReward:
             {
                 "dialogue": _dialogue(episode, step)[-self.longest :],
                 "step": _step(episode, step),
-                "item": item.model_dump_json(include={"question", "passes_when", "fails_when", "reference"}),
+                "item": item.model_dump_json(
+                    include={"question", "passes_when", "fails_when", "reference"}
+                ),
                 "focus": item.focus,
             }
         )
@@ -236,16 +239,21 @@ def checklist_score(
         items = checklist.turns[t]
         weights = np.array([item.weight for item in items])
         matrix = np.array([[held[t, s, c] for c in range(len(items))] for s in mine], bool)
-        flips = (
-            turn_credit(items, matrix).flips if len(matrix) else np.zeros((0, len(items)), bool)
-        )
+        flips = turn_credit(items, matrix).flips if len(matrix) else np.zeros((0, len(items)), bool)
         for row, s in enumerate(mine):
             steps[s] += float((flips[row] * weights).sum()) / turns
         for c, item in enumerate(items):
             at = [mine[row] for row in np.flatnonzero(flips[:, c])]
             said = f"at message {at[0]}" if at else "reached" if mine else "turn not reached"
             checks.append(
-                Check(f"{t}/{item.id}", float(bool(at)), bool(at), said, "positive", item.weight / turns)
+                Check(
+                    f"{t}/{item.id}",
+                    float(bool(at)),
+                    bool(at),
+                    said,
+                    "positive",
+                    item.weight / turns,
+                )
             )
     held_rows = {f"{t}/{s}/{c}": value for (t, s, c), value in held.items()}
     return Score(sum(steps), checks, steps, evidence=_compact(held_rows))
@@ -259,9 +267,9 @@ def satisfied_matrix(score: Score, checklist: Checklist, episode: Episode) -> li
     """bool[S, C] of each user turn, read back from a stored checklist score."""
     said = set(score.evidence.rpartition("): ")[2].split())
     return [
-        np.array([[f"{t}/{s}/{c}" in said for c in range(len(items))] for s in steps], bool).reshape(
-            len(steps), len(items)
-        )
+        np.array(
+            [[f"{t}/{s}/{c}" in said for c in range(len(items))] for s in steps], bool
+        ).reshape(len(steps), len(items))
         for (t, items), steps in zip(
             enumerate(checklist.turns), steps_by_turn(episode, len(checklist.turns)), strict=True
         )

@@ -1,5 +1,4 @@
-"""TRM: is each sentence faithful to the documents, and is it correct (paper 37, arXiv
-2509.25409)?"""
+"""TRM: is each sentence faithful to the documents, and is it correct (paper 37)?"""
 
 from __future__ import annotations
 
@@ -77,7 +76,13 @@ class Faithful:
             faithful = _share([v[n].faithful for v in votes]) >= 0.5
             values.append(float(correct))
             checks += [
-                Check(f"correct/{n + 1}", float(correct), correct, votes[0][n].reasoning, turn=piece.turn),
+                Check(
+                    f"correct/{n + 1}",
+                    float(correct),
+                    correct,
+                    votes[0][n].reasoning,
+                    turn=piece.turn,
+                ),
                 Check(f"faithful/{n + 1}", float(faithful), faithful, turn=piece.turn),
             ]
         score = Score(_share(values), checks, evidence=ballot.said, cost=ballot.cost)

@@ -1,5 +1,4 @@
-"""OPV: summarise a long trace to key steps, then find the first wrong one (paper 12, arXiv
-2512.10756)."""
+"""OPV: summarise a long trace to key steps, then find the first wrong one (paper 12)."""
 
 from __future__ import annotations
 
@@ -142,9 +141,7 @@ def most_frequent(votes: Sequence[int]) -> int:
     return Counter(votes).most_common(1)[0][0]
 
 
-def verifier_reward(
-    predicted: int, label: int, kind: Literal["exact", "soft"] = "exact"
-) -> float:
+def verifier_reward(predicted: int, label: int, kind: Literal["exact", "soft"] = "exact") -> float:
     """What a verifier in training earns: [l^ = l]; soft: exp(-|l^ - l|) when both are errors."""
     if predicted == label:
         return 1.0

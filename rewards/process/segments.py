@@ -58,9 +58,7 @@ def place(score: Score, episode: Episode, found: Sequence[Piece], values: Sequen
         size[piece.turn] += weight
     score.steps = [m / s if s else 0.0 for m, s in zip(mass, size, strict=True)]
     if len(found) != turns:
-        score.spans = [
-            Span(p.turn, p.start, p.stop, v) for p, v in zip(found, values, strict=True)
-        ]
+        score.spans = [Span(p.turn, p.start, p.stop, v) for p, v in zip(found, values, strict=True)]
     return score
 
 

@@ -82,9 +82,9 @@ class CountBonus:
 class Dense:
     """r = r_outcome + sum_k c_k d_k, each dense part with the share of the total it makes up.
 
-    A part whose share passes `most` is scaled down to it, so that no dense part outweighs the outcome
-    unnoticed; `share/NAME` checks say what each had. With an outcome of zero the parts together
-    are held to `floor` in absolute value.
+    A part whose share passes `most` is scaled down to it, so that no dense part outweighs the
+    outcome unnoticed; `share/NAME` checks say what each had. With an outcome of zero the parts
+    together are held to `floor` in absolute value.
     """
 
     outcome: Reward

@@ -18,8 +18,8 @@ class Tiered:
     """R = C + alpha * tier(S): C the outcome in {0, 1}, S in [0, 1] the mean closeness of steps.
 
     Closeness is a turn's `rewards[closeness]`, given by the environment, or the value of a reward.
-    S is put into tiers by `edges`; small jitter inside a tier changes nothing. alpha times the span of
-    the tiers must be below 1, so that every success outranks every failure.
+    S is put into tiers by `edges`; small jitter inside a tier changes nothing. alpha times the span
+    of the tiers must be below 1, so that every success outranks every failure.
     """
 
     outcome: Reward

@@ -50,7 +50,7 @@ class Verified:
     """A verifier as an outcome reward.
 
     value = wrong + (right - wrong) * verdict, and `missing` when the episode has no answer. With
-    right 1, wrong -0.5, missing -1 this is RISE's ladder (paper 9, arXiv 2505.13445).
+    right 1, wrong -0.5, missing -1 this is RISE's ladder (paper 9).
 
     Attributes:
         verifier: judges the answer.

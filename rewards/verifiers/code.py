@@ -60,7 +60,9 @@ class InputOutput:
             await sandbox.write("input", given)
             found = await sandbox.exec(f"{run} < input 2> errors", timeout=self.seconds)
             status = _status(found, wanted)
-            checks.append(Check(f"case/{number}", float(status == "pass"), status == "pass", status))
+            checks.append(
+                Check(f"case/{number}", float(status == "pass"), status == "pass", status)
+            )
             if status != "pass":
                 value = self.partial if status == "wrong output" else 0.0
                 return Score(value, checks, evidence=status)

@@ -122,9 +122,7 @@ def _only_reading(action: int, first: str | None, second: str | None, *_: str | 
     return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
 
-def same_rows(
-    a: Sequence[tuple[Any, ...]], b: Sequence[tuple[Any, ...]], *, ordered: bool
-) -> bool:
+def same_rows(a: Sequence[tuple[Any, ...]], b: Sequence[tuple[Any, ...]], *, ordered: bool) -> bool:
     """Equal as multisets, or as lists; floats to nine significant digits."""
     first, second = [_row(r) for r in a], [_row(r) for r in b]
     return first == second if ordered else Counter(first) == Counter(second)
