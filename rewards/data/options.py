@@ -16,10 +16,14 @@ LETTERS = "ABCDEFGHIJ"
 
 
 def shuffled(count: int, rng: random.Random) -> list[int]:
-    """A permutation that is not the identity: position i shows option order[i]."""
+    """A permutation in which no option keeps its letter (Sattolo's): position i shows order[i].
+
+    One that left the chosen letter in place would not notice a policy that sticks to letters.
+    """
     order = list(range(count))
-    while count > 1 and order == list(range(count)):
-        rng.shuffle(order)
+    for i in range(count - 1, 0, -1):
+        j = rng.randrange(i)
+        order[i], order[j] = order[j], order[i]
     return order
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -69,7 +70,7 @@ class Hierarchical:
         score.value = 1.0
         return score
 
-    async def _ask(self, template: Template, given: dict[str, object]) -> Ballot[Passes]:
+    async def _ask(self, template: Template, given: Mapping[str, object]) -> Ballot[Passes]:
         judge = Judge(self.judge, template, Passes, self.votes, self.temperature)
         return await judge.ask(given)
 

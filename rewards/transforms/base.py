@@ -53,6 +53,8 @@ class RewardTransform(Protocol):
 class Stateful(Protocol):
     """What remembers something from step to step; it goes into the checkpoint."""
 
+    name: str
+
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
