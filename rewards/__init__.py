@@ -1,11 +1,12 @@
 """Rewards: what an episode was worth, and why."""
 
 from agentrl.rewards.compose import Gated, Level, Weighted
-from agentrl.rewards.config import build_reward
+from agentrl.rewards.config import RewardPlan, build_plan, build_reward
 from agentrl.rewards.diagnostics import gra_metrics
 from agentrl.rewards.judging import Composite, judge
 from agentrl.rewards.outcome import Submitted, TestsPass
 from agentrl.rewards.programs import ProgramOutput
+from agentrl.rewards.resources import Resources
 from agentrl.rewards.turns import FormatOk, ToolOk, ran_without_error, well_formed
 
 __all__ = [
@@ -14,10 +15,13 @@ __all__ = [
     "Gated",
     "Level",
     "ProgramOutput",
+    "Resources",
+    "RewardPlan",
     "Submitted",
     "TestsPass",
     "ToolOk",
     "Weighted",
+    "build_plan",
     "build_reward",
     "gra_metrics",
     "judge",

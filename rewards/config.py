@@ -2,37 +2,103 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
-
-from agentrl.core import ConfigError, Reward
+from agentrl.core import ConfigError, Group, Reward
 from agentrl.rewards.compose import Gated, Level, Mode, Weighted
-from agentrl.rewards.outcome import Submitted, TestsPass
-from agentrl.rewards.programs import ProgramOutput
-from agentrl.rewards.turns import FormatOk, ToolOk
+from agentrl.rewards.construct import Builders, checked, construct, known, mapping, unknown
+from agentrl.rewards.group import BatchReward, GroupReward, judge_groups
+from agentrl.rewards.learned.base import CoTrainedRewardModel
+from agentrl.rewards.registry import EPISODE_SCOPES, kinds
+from agentrl.rewards.resources import Resources
+from agentrl.rewards.transforms import RewardTransform, Stateful, transform_rewards
+from agentrl.rewards.verifiers.base import Verified, Verifier
 
-Builder = Callable[[dict[str, Any], str], Reward]
-
-_CRITICS: Mapping[str, Callable[..., Reward]] = {
-    "tests_pass": TestsPass,
-    "submitted": Submitted,
-    "program_output": ProgramOutput,
-    "format_ok": FormatOk,
-    "tool_ok": ToolOk,
-}
 _LEVEL_KEYS = ("priority", "above", "weight", "scope")
+_VERIFIED_KEYS = ("extract", "reference", "right", "wrong", "missing")
 
 
-def build_reward(config: Mapping[str, Any], *, where: str = "reward") -> Reward:
+@dataclass(slots=True)
+class RewardPlan:
+    """Everything that the `reward:` section says.
+
+    Attributes:
+        reward: judges each episode as it ends.
+        group: then compare the episodes of groups, in this order.
+        transforms: then change the rewards of the step, in this order.
+    """
+
+    reward: Reward
+    group: list[GroupReward | BatchReward] = field(default_factory=list)
+    transforms: list[RewardTransform] = field(default_factory=list)
+
+    async def finish(self, groups: Sequence[Group]) -> dict[str, float]:
+        """The group rewards and transforms of a step; metrics. Episodes are changed in place."""
+        metrics: dict[str, float] = {}
+        for reward in self.group:
+            metrics |= await judge_groups(reward, groups)
+        return metrics | transform_rewards(self.transforms, groups)
+
+    async def learn(self, groups: Sequence[Group]) -> dict[str, float]:
+        """Let co-trained reward models learn from a step's judged groups; metrics."""
+        metrics: dict[str, float] = {}
+        for model in self._all():
+            if isinstance(model, CoTrainedRewardModel):
+                found = await model.learn(groups)
+                metrics |= {f"reward_model/{model.name}/{k}": v for k, v in found.items()}
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of all that remembers something, by name."""
+        return {r.name: r.state_dict() for r in self._all() if isinstance(r, Stateful)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """What has no state kept starts afresh."""
+        for reward in self._all():
+            if isinstance(reward, Stateful) and reward.name in state:
+                reward.load_state_dict(state[reward.name])
+
+    def _all(self) -> list[Any]:
+        return [*_tree(self.reward), *self.group, *self.transforms]
+
+
+def build_plan(
+    config: Mapping[str, Any], resources: Resources | None = None, *, where: str = "reward"
+) -> RewardPlan:
+    """The plan of a `reward:` section: a reward (see `build_reward`) with `group:` and
+    `transforms:` beside it, lists of entries of those scopes.
+
+    Raises:
+        ConfigError: with the path of the key, what is allowed and the nearest name.
+    """
+    settings = mapping(config, where)
+    after = {key: settings.pop(key, []) for key in ("group", "transforms")}
+    reward = build_reward(settings, resources, where=where)
+    build = _Build(resources or Resources.none())
+    plan = RewardPlan(reward)
+    for key, scope, into in (
+        ("group", "group", plan.group),
+        ("transforms", "transform", plan.transforms),
+    ):
+        for i, item in enumerate(_list(after[key], f"{where}.{key}")):
+            into.append(build.entry(item, f"{where}.{key}[{i}]", scope))
+    _refuse_doubles([*_names(reward), *(x.name for x in (*plan.group, *plan.transforms))], where)
+    return plan
+
+
+def build_reward(
+    config: Mapping[str, Any], resources: Resources | None = None, *, where: str = "reward"
+) -> Reward:
     """The reward that a run file describes.
 
-    A critic is `{kind: NAME, ...its settings}`; NAME may be `package.module:Name` of your own.
+    A critic is `{kind: NAME, ...its settings}`; NAME may be `package.module:Name` of your own. A
+    verifier's name makes a `Verified` reward of it, whose keys stand beside the verifier's:
+
+        {kind: math, extract: boxed, wrong: -0.5}
+
     Composed kinds:
 
         {kind: gated, outcome: CRITIC, above: 0.0, steps: [CRITIC + level keys, ...]}
@@ -40,182 +106,184 @@ def build_reward(config: Mapping[str, Any], *, where: str = "reward") -> Reward:
         {kind: weighted, parts: [CRITIC + weight, scope, ...]}
 
     Level keys are `priority`, `above`, `weight` and `scope` (sum or mean); `gated` also takes
-    `mode` (gated or direct).
+    `mode` (gated or direct). A setting that is a reward, a verifier or a judge is written as one.
+
+    Args:
+        resources: judges, scorer and sandboxes; without them the result can only be looked at.
 
     Raises:
         ConfigError: with the path of the key, what is allowed and the nearest name.
     """
-    reward = _build(config, where)
-    _refuse_double_names(reward, where)
+    reward = _Build(resources or Resources.none()).reward(config, where)
+    _refuse_doubles(_names(reward), where)
     return reward
 
 
-def _build(config: object, where: str) -> Reward:
-    settings = _mapping(config, where)
-    kind = settings.pop("kind", None)
-    if not isinstance(kind, str):
-        raise ConfigError(
-            "a reward needs a 'kind'", where=where, fix=f"one of: {', '.join(_kinds())}"
+class _Build:
+    """Builds rewards from plain values with one set of resources."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self.builders = Builders(resources, self.reward, self.verifier)
+        self.composed: Mapping[str, Callable[[dict[str, Any], str], Reward]] = {
+            "gated": self._gated,
+            "weighted": self._weighted,
+        }
+
+    def reward(self, config: object, where: str) -> Reward:
+        settings, kind = self._kind(config, where, "a reward")
+        if kind in self.composed:
+            return self.composed[kind](settings, where)
+        if kind in kinds("answer"):
+            return self._verified(kind, settings, where)
+        reward = construct(self._factory(kind, where), settings, where, self.builders)
+        if isinstance(reward, Verifier):
+            return Verified(reward)
+        if not isinstance(reward, Reward):
+            raise ConfigError(
+                f"{kind} is not a reward",
+                where=f"{where}.kind",
+                fix="a reward has a `name` and `async def score(self, episode) -> Score`",
+            )
+        return reward
+
+    def verifier(self, config: object, where: str) -> Verifier:
+        settings, kind = self._kind(config, where, "a verifier")
+        found = kinds("answer")
+        if kind not in found and ":" not in kind:
+            raise unknown("verifier", kind, found, f"{where}.kind")
+        factory = found[kind].load() if kind in found else self._factory(kind, where)
+        verifier = construct(factory, settings, where, self.builders)
+        if not isinstance(verifier, Verifier):
+            raise ConfigError(
+                f"{kind} is not a verifier",
+                where=f"{where}.kind",
+                fix="a verifier has a `name` and `async def verify(self, item) -> Score`",
+            )
+        return verifier
+
+    def entry(self, config: object, where: str, scope: str) -> Any:
+        """A group reward or a transform."""
+        settings, kind = self._kind(config, where, f"a {scope} entry")
+        found = kinds(scope)
+        if kind not in found and ":" not in kind:
+            raise unknown(f"{scope} kind", kind, found, f"{where}.kind")
+        factory = found[kind].load() if kind in found else self._factory(kind, where)
+        return construct(factory, settings, where, self.builders)
+
+    def _kind(self, config: object, where: str, what: str) -> tuple[dict[str, Any], str]:
+        settings = mapping(config, where)
+        kind = settings.pop("kind", None)
+        if not isinstance(kind, str):
+            raise ConfigError(
+                f"{what} needs a 'kind'", where=where, fix=f"one of: {', '.join(self._names())}"
+            )
+        return settings, kind
+
+    def _names(self) -> list[str]:
+        return sorted([*kinds(*EPISODE_SCOPES), *self.composed])
+
+    def _factory(self, kind: str, where: str) -> Callable[..., Any]:
+        found = kinds(*EPISODE_SCOPES)
+        if kind in found:
+            return found[kind].load()
+        if ":" not in kind:
+            raise unknown("reward kind", kind, self._names(), f"{where}.kind")
+        module, _, name = kind.partition(":")
+        try:
+            factory: Callable[..., Any] = getattr(import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(
+                f"cannot import {kind!r}: {error}",
+                where=f"{where}.kind",
+                fix="write package.module:Name of something that can be imported from here",
+            ) from error
+        return factory
+
+    def _verified(self, kind: str, settings: dict[str, Any], where: str) -> Reward:
+        """A verifier with the keys of `Verified` beside its own."""
+        hints = get_type_hints(Verified.__init__)
+        keys = {
+            key: checked(hints[key], settings.pop(key), f"{where}.{key}")
+            for key in _VERIFIED_KEYS
+            if key in settings
+        }
+        verifier = construct(kinds("answer")[kind].load(), settings, where, self.builders)
+        return Verified(verifier, **keys)
+
+    def _gated(self, settings: dict[str, Any], where: str) -> Reward:
+        known(settings, ("outcome", "above", "steps", "levels", "mode", "name"), where)
+        levels = (
+            self._stated(settings, where)
+            if "levels" in settings
+            else self._shorthand(settings, where)
         )
-    if kind in _COMPOSED:
-        return _COMPOSED[kind](settings, where)
-    return _construct(_critic(kind, where), settings, where)
+        mode = checked(Mode, settings.get("mode", "gated"), f"{where}.mode")
+        name = checked(str, settings.get("name", "gated"), f"{where}.name")
+        return Gated(levels, mode, name)
+
+    def _stated(self, settings: dict[str, Any], where: str) -> list[Level]:
+        both = [key for key in ("outcome", "above", "steps") if key in settings]
+        if both:
+            raise ConfigError(
+                f"{both[0]!r} cannot stand beside 'levels'",
+                where=f"{where}.{both[0]}",
+                fix="give every level its own `priority` and `above`",
+            )
+        return self._levels(settings["levels"], f"{where}.levels")
+
+    def _shorthand(self, settings: dict[str, Any], where: str) -> list[Level]:
+        """One outcome above a list of step rewards."""
+        if "outcome" not in settings:
+            raise ConfigError(
+                "a gated reward needs an 'outcome' (or 'levels')",
+                where=where,
+                fix="outcome: {kind: tests_pass}",
+            )
+        outcome = mapping(settings["outcome"], f"{where}.outcome")
+        if "above" in settings:
+            outcome.setdefault("above", settings["above"])
+        steps = self._levels(settings.get("steps", []), f"{where}.steps")
+        highest = max((level.priority for level in steps), default=0)
+        return [self._level(outcome, f"{where}.outcome", priority=highest + 1), *steps]
+
+    def _weighted(self, settings: dict[str, Any], where: str) -> Reward:
+        known(settings, ("parts", "name"), where)
+        name = checked(str, settings.get("name", "weighted"), f"{where}.name")
+        return Weighted(self._levels(settings.get("parts", []), f"{where}.parts"), name)
+
+    def _levels(self, config: object, where: str) -> list[Level]:
+        if not isinstance(config, list):
+            raise ConfigError(
+                f"expected a list of rewards, found {type(config).__name__}",
+                where=where,
+                fix="[{kind: format_ok, weight: 0.1}, ...]",
+            )
+        return [self._level(item, f"{where}[{i}]", priority=0) for i, item in enumerate(config)]
+
+    def _level(self, config: object, where: str, *, priority: int) -> Level:
+        settings = mapping(config, where)
+        hints = get_type_hints(Level)
+        keys = {
+            key: checked(hints[key], settings.pop(key), f"{where}.{key}")
+            for key in _LEVEL_KEYS
+            if key in settings
+        }
+        return Level(self.reward(settings, where), **{"priority": priority, **keys})
 
 
-def _kinds() -> list[str]:
-    return sorted([*_CRITICS, *_COMPOSED])
-
-
-def _critic(kind: str, where: str) -> Callable[..., Reward]:
-    if kind in _CRITICS:
-        return _CRITICS[kind]
-    if ":" not in kind:
-        raise _unknown("reward kind", kind, _kinds(), f"{where}.kind")
-    module, _, name = kind.partition(":")
-    try:
-        found: Callable[..., Reward] = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"cannot import {kind!r}: {error}",
-            where=f"{where}.kind",
-            fix="write package.module:Name of something that can be imported from here",
-        ) from error
-    return found
-
-
-def _construct(factory: Callable[..., Reward], settings: dict[str, Any], where: str) -> Reward:
-    """Call `factory` with settings checked against its signature and annotations."""
-    parameters = inspect.signature(factory).parameters
-    hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
-    for key in settings:
-        if key not in parameters:
-            raise _unknown("setting", key, parameters, f"{where}.{key}")
-    checked = {k: _value(hints.get(k, Any), v, f"{where}.{k}") for k, v in settings.items()}
-    missing = [
-        name
-        for name, p in parameters.items()
-        if name not in checked
-        and p.default is p.empty
-        and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    ]
-    if missing:
-        raise ConfigError(f"needs {', '.join(missing)}", where=where, fix=f"add {missing[0]}: ...")
-    reward = factory(**checked)
-    if not isinstance(reward, Reward):
-        raise ConfigError(
-            f"{factory.__qualname__} is not a reward",
-            where=f"{where}.kind",
-            fix="a reward has a `name` and `async def score(self, episode) -> Score`",
-        )
-    return reward
-
-
-def _value(annotation: Any, value: Any, where: str) -> Any:
-    try:
-        checked = TypeAdapter(annotation).validate_python(value)
-    except ValidationError as error:
-        raise ConfigError(
-            f"{value!r}: {error.errors()[0]['msg']}", where=where, fix="correct the value"
-        ) from error
-    if isinstance(checked, float) and not math.isfinite(checked):
-        raise ConfigError(f"{value!r} is not a finite number", where=where, fix="give a number")
-    return checked
-
-
-def _gated(settings: dict[str, Any], where: str) -> Reward:
-    _known(settings, ("outcome", "above", "steps", "levels", "mode", "name"), where)
-    levels = _stated(settings, where) if "levels" in settings else _shorthand(settings, where)
-    mode = _value(Mode, settings.get("mode", "gated"), f"{where}.mode")
-    name = _value(str, settings.get("name", "gated"), f"{where}.name")
-    return Gated(levels, mode, name)
-
-
-def _stated(settings: dict[str, Any], where: str) -> list[Level]:
-    both = [key for key in ("outcome", "above", "steps") if key in settings]
-    if both:
-        raise ConfigError(
-            f"{both[0]!r} cannot stand beside 'levels'",
-            where=f"{where}.{both[0]}",
-            fix="give every level its own `priority` and `above`",
-        )
-    return _levels(settings["levels"], f"{where}.levels")
-
-
-def _shorthand(settings: dict[str, Any], where: str) -> list[Level]:
-    """One outcome above a list of step rewards."""
-    if "outcome" not in settings:
-        raise ConfigError(
-            "a gated reward needs an 'outcome' (or 'levels')",
-            where=where,
-            fix="outcome: {kind: tests_pass}",
-        )
-    outcome = _mapping(settings["outcome"], f"{where}.outcome")
-    if "above" in settings:
-        outcome.setdefault("above", settings["above"])
-    steps = _levels(settings.get("steps", []), f"{where}.steps")
-    highest = max((level.priority for level in steps), default=0)
-    return [_level(outcome, f"{where}.outcome", priority=highest + 1), *steps]
-
-
-def _weighted(settings: dict[str, Any], where: str) -> Reward:
-    _known(settings, ("parts", "name"), where)
-    name = _value(str, settings.get("name", "weighted"), f"{where}.name")
-    return Weighted(_levels(settings.get("parts", []), f"{where}.parts"), name)
-
-
-_COMPOSED: Mapping[str, Builder] = {"gated": _gated, "weighted": _weighted}
-
-
-def _levels(config: object, where: str) -> list[Level]:
+def _list(config: object, where: str) -> list[Any]:
     if not isinstance(config, list):
         raise ConfigError(
-            f"expected a list of rewards, found {type(config).__name__}",
-            where=where,
-            fix="[{kind: format_ok, weight: 0.1}, ...]",
+            f"expected a list, found {type(config).__name__}", where=where, fix="[{kind: ...}, ...]"
         )
-    return [_level(item, f"{where}[{i}]", priority=0) for i, item in enumerate(config)]
+    return config
 
 
-def _level(config: object, where: str, *, priority: int) -> Level:
-    settings = _mapping(config, where)
-    hints = get_type_hints(Level)
-    keys = {
-        key: _value(hints[key], settings.pop(key), f"{where}.{key}")
-        for key in _LEVEL_KEYS
-        if key in settings
-    }
-    return Level(_build(settings, where), **{"priority": priority, **keys})
-
-
-def _mapping(config: object, where: str) -> dict[str, Any]:
-    if not isinstance(config, Mapping):
-        raise ConfigError(
-            f"expected a mapping, found {type(config).__name__} {config!r}",
-            where=where,
-            fix="write it as {kind: NAME, ...}",
-        )
-    return {str(key): value for key, value in config.items()}
-
-
-def _known(settings: dict[str, Any], allowed: Iterable[str], where: str) -> None:
-    for key in settings:
-        if key not in allowed:
-            raise _unknown("setting", key, allowed, f"{where}.{key}")
-
-
-def _unknown(what: str, name: str, allowed: Iterable[str], where: str) -> ConfigError:
-    names = sorted(allowed)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return ConfigError(
-        f"unknown {what} {name!r}", where=where, fix=f"{hint}one of: {', '.join(names)}"
-    )
-
-
-def _refuse_double_names(reward: Reward, where: str) -> None:
+def _refuse_doubles(names: Sequence[str], where: str) -> None:
     """Scores are kept by name: two critics of one name would hide each other."""
     seen: set[str] = set()
-    for name in _names(reward):
+    for name in names:
         if name in seen or name == "reward":
             raise ConfigError(
                 f"{'the name' if name == 'reward' else 'a second reward is called'} {name!r}"
@@ -226,6 +294,10 @@ def _refuse_double_names(reward: Reward, where: str) -> None:
         seen.add(name)
 
 
+def _tree(reward: Reward) -> list[Reward]:
+    """A reward and all it is made of, the parts first."""
+    return [*(r for part in getattr(reward, "parts", []) for r in _tree(part)), reward]
+
+
 def _names(reward: Reward) -> list[str]:
-    below = [n for part in getattr(reward, "parts", []) for n in _names(part)]
-    return [reward.name, *below]
+    return [part.name for part in _tree(reward)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from agentrl.core import AgentRLError, Episode, InfraError, Reward, Score, Status
@@ -22,8 +22,9 @@ class Composite(Protocol):
     @property
     def parts(self) -> Sequence[Reward]: ...
 
-    def combine(self, episode: Episode, scores: Sequence[Score]) -> Score:
-        """The composed score from the parts' scores, in the order of `parts`."""
+    def combine(self, episode: Episode, scores: Sequence[Score]) -> Score | Awaitable[Score]:
+        """The composed score from the parts' scores, in the order of `parts`; a coroutine where
+        combining asks a judge."""
         ...
 
 
@@ -57,18 +58,20 @@ async def score_parts(parts: Sequence[Reward], episode: Episode) -> list[Score]:
 
 async def _evaluate(reward: Reward, episode: Episode, found: dict[str, Score]) -> Score:
     if isinstance(reward, Composite):
-        calls = (_evaluate(part, episode, found) for part in reward.parts)
-        score = reward.combine(episode, await asyncio.gather(*calls))
+        scores = await asyncio.gather(*(_evaluate(p, episode, found) for p in reward.parts))
+        score = await _guarded(reward.name, episode, lambda: reward.combine(episode, scores))
     else:
-        score = await _critic_score(reward, episode)
+        score = await _guarded(reward.name, episode, lambda: reward.score(episode))
     found[reward.name] = score
     return score
 
 
-async def _critic_score(reward: Reward, episode: Episode) -> Score:
+async def _guarded(
+    name: str, episode: Episode, give: Callable[[], Score | Awaitable[Score]]
+) -> Score:
     """The boundary to rewards that users write: their bugs cost an episode, not the run."""
     try:
-        answer = reward.score(episode)
+        answer = give()
         score = await answer if inspect.isawaitable(answer) else answer
         return _checked(score, len(episode.turns))
     except AgentRLError:
@@ -76,7 +79,7 @@ async def _critic_score(reward: Reward, episode: Episode) -> Score:
     except Exception as error:
         raise InfraError(
             "reward_raised",
-            f"the reward {reward.name!r} raised {type(error).__name__}: {error}",
+            f"the reward {name!r} raised {type(error).__name__}: {error}",
             where=f"task {episode.task.id}",
             fix="the episode is left out of every statistic; correct the reward's code",
         ) from error

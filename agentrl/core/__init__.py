@@ -23,7 +23,7 @@ from agentrl.core.sandbox import (
     SandboxProvider,
     WarmPython,
 )
-from agentrl.core.score import Check, Reward, Score
+from agentrl.core.score import Check, CheckKind, Reward, Score, Span
 from agentrl.core.seeds import derive_seed
 from agentrl.core.task import Task
 
@@ -33,6 +33,7 @@ __all__ = [
     "ChatModel",
     "ChatReply",
     "Check",
+    "CheckKind",
     "ConfigError",
     "Engine",
     "Episode",
@@ -54,6 +55,7 @@ __all__ = [
     "Scorer",
     "Segment",
     "SegmentBuilder",
+    "Span",
     "Status",
     "Task",
     "TaskFileError",

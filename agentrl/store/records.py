@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from agentrl.core import Check, Image, Message, Score, Task, ToolCall, ToolResult
+from agentrl.core import Check, Image, Message, Score, Span, Task, ToolCall, ToolResult
 
 _MAX_DEPTH = 200
 
@@ -95,4 +95,6 @@ def load_result(data: dict[str, Any]) -> ToolResult:
 def load_score(text: str) -> tuple[str, Score]:
     """(name, score) of a `[name, score]` record."""
     name, data = load(text)
-    return name, Score(**{**data, "checks": [Check(**check) for check in data["checks"]]})
+    checks = [Check(**check) for check in data["checks"]]
+    spans = [Span(**span) for span in data.get("spans", [])]
+    return name, Score(**{**data, "checks": checks, "spans": spans})

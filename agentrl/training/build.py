@@ -13,7 +13,7 @@ from agentrl.core import ConfigError, Engine, Sampling, SandboxProvider, Task
 from agentrl.core.taskfile import read_tasks
 from agentrl.environments import Environment, maybe_await
 from agentrl.episodes import Dialect, Limits, Runner, Scheduler, detect_dialect, dialect
-from agentrl.rewards import build_reward
+from agentrl.rewards import RewardPlan
 from agentrl.training.config import (
     CustomConfig,
     DockerConfig,
@@ -26,6 +26,7 @@ from agentrl.training.config import (
     VLLMConfig,
 )
 from agentrl.training.progress import Progress
+from agentrl.training.rewards import reward_plan
 
 if TYPE_CHECKING:
     from agentrl.models import ChatTokenizer, Policy
@@ -35,11 +36,12 @@ MakeEnvironment = Callable[[], Environment]
 
 @dataclass(slots=True)
 class Workbench:
-    """Everything episodes need; `scheduler` runs them."""
+    """Everything episodes need; `scheduler` runs them, `rewards` compares those of a step."""
 
     policy: Policy | None
     engine: Engine
     scheduler: Scheduler
+    rewards: RewardPlan
 
 
 @asynccontextmanager
@@ -60,7 +62,10 @@ async def workbench(
     """
     engine = make_engine(config, policy, script)
     try:
-        async with make_environments(config, progress.sandboxes) as make:
+        async with (
+            make_environments(config, progress.sandboxes) as make,
+            reward_plan(config.reward, engine, make_provider, named) as rewards,
+        ):
             limits = config.environment
             tokenizer, spoken = language(config, policy, engine)
             runner = Runner(
@@ -68,7 +73,7 @@ async def workbench(
                 tokenizer=tokenizer,
                 dialect=spoken,
                 make_environment=make,
-                reward=build_reward(config.reward),
+                reward=rewards.reward,
                 limits=Limits(
                     turns=limits.max_turns,
                     tokens=limits.max_tokens,
@@ -88,7 +93,7 @@ async def workbench(
                 on_start=lambda _: progress.episode_started(),
                 on_episode=progress.episode_finished,
             )
-            yield Workbench(policy, engine, scheduler)
+            yield Workbench(policy, engine, scheduler, rewards)
     finally:
         await engine.close()
 

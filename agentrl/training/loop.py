@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentrl.core import ConfigError, Episode, Group, Task, derive_seed
@@ -84,18 +86,21 @@ class Trainer:
         self._learner: Learner = Learner(self._policy, config.learner)
         self._done = 0
         self._saved = -1
+        self._remembered: dict[str, Any] = {}
 
     async def run(self, store: RunStore, fresh: bool) -> RunResult:
         """From the newest checkpoint (or the beginning) to the last step."""
         last = self._config.train.steps
         if not fresh:
-            self._done = self._saved = restore_state(store, self._policy, self._learner)
+            self._done, self._remembered = restore_state(store, self._policy, self._learner)
+            self._saved = self._done
         # What a killed run did beyond its checkpoint is done again, so it is forgotten here.
         await asyncio.to_thread(store.rewind, -1 if fresh else self._done, spare="imitation/")
         self._progress.begin(store.directory.name, steps=last, step=self._done)
         async with workbench(self._config, self._policy, self._progress) as bench:
             await self._hand_over(bench)
             await self._preflight(bench)
+            bench.rewards.load_state_dict(self._remembered)
             try:
                 before = await self._evaluate(bench, store, 0)
                 while self._done < last:
@@ -125,28 +130,43 @@ class Trainer:
     async def _step(self, bench: Workbench, store: RunStore, step: int) -> None:
         """The line of the design, once: tasks -> judged groups -> gradient -> new weights."""
         started = time.perf_counter()
-        batch = await self._collect(bench, step)
+        batch, judged = await self._collect(bench, step)
+        judged |= await bench.rewards.learn(batch.sampled)
+        remembered = copy.deepcopy(bench.rewards.state_dict())
         sampled = time.perf_counter()
 
         self._progress.stage(f"step {step}: learning")
-        metrics = await _to_its_end(self._learn, store, step, batch, started, sampled)
+        learn = partial(self._learn, store, step, batch, judged, remembered)
+        metrics = await _to_its_end(learn, started, sampled)
         await self._hand_over(bench)
         self._progress.step_done(step, metrics)
 
-    async def _collect(self, bench: Workbench, step: int) -> Batch:
-        """The judged groups of a step; refilled where the learner asks for it."""
+    async def _collect(self, bench: Workbench, step: int) -> tuple[Batch, dict[str, float]]:
+        """The judged groups of a step, refilled where the learner asks for it, and what the
+        rewards that compare them measured."""
         size, seed = self._config.learner.group_size, self._config.train.seed
+        judged: dict[str, float] = {}
 
         async def collect(tasks: Sequence[Task], turn: int) -> list[Group]:
             again = f", round {turn + 1}" if turn else ""
             self._progress.stage(f"step {step}: episodes{again}", expected=len(tasks) * size)
             names = ("step", step, "refill", turn) if turn else ("step", step)
-            return await bench.scheduler.collect(tasks, size, seed=derive_seed(seed, *names))
+            groups = await bench.scheduler.collect(tasks, size, seed=derive_seed(seed, *names))
+            judged.update(await bench.rewards.finish(groups))
+            return groups
 
-        return await collect_batch(collect, self._sampler, step - 1, self._config.learner)
+        batch = await collect_batch(collect, self._sampler, step - 1, self._config.learner)
+        return batch, judged
 
     def _learn(
-        self, store: RunStore, step: int, batch: Batch, started: float, sampled: float
+        self,
+        store: RunStore,
+        step: int,
+        batch: Batch,
+        judged: dict[str, float],
+        remembered: dict[str, Any],
+        started: float,
+        sampled: float,
     ) -> dict[str, float]:
         """Update the weights and store the step. Not to be interrupted: weights and `_done` must
         belong together whenever a checkpoint is written."""
@@ -154,10 +174,11 @@ class Trainer:
         learned = self._learner.step(batch.teaching) | batch.metrics()
         metrics = {f"train/{name}": value for name, value in learned.items()}
         metrics |= {f"train/{k}": v for k, v in episode_metrics(groups).items()}
+        metrics |= {f"train/{k}": v for k, v in judged.items()}
         metrics["train/seconds_episodes"] = sampled - started
         metrics["train/seconds_step"] = time.perf_counter() - started
         _keep(store, step, groups, metrics)
-        self._done = step
+        self._done, self._remembered = step, remembered
         return metrics
 
     async def _hand_over(self, bench: Workbench) -> None:
@@ -186,7 +207,8 @@ class Trainer:
     def _save(self, store: RunStore) -> None:
         if self._done != self._saved:
             keep = self._config.train.keep_checkpoints
-            save_state(store, self._done, self._policy, self._learner, keep)
+            rewards = self._remembered
+            save_state(store, self._done, self._policy, self._learner, keep, rewards)
             self._saved = self._done
 
 

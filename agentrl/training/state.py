@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,19 +15,26 @@ if TYPE_CHECKING:
     from agentrl.models import Policy
 
 
-def save_state(store: RunStore, step: int, policy: Policy, learner: Learner, keep: int) -> None:
-    """Everything that the next step depends on: weights, optimiser, generators."""
+def save_state(
+    store: RunStore,
+    step: int,
+    policy: Policy,
+    learner: Learner,
+    keep: int,
+    rewards: Mapping[str, Any] | None = None,
+) -> None:
+    """Everything that the next step depends on: weights, optimiser, generators, and what rewards
+    remember."""
     state = learner.state_dict()
     weights = dict(policy.model.state_dict())
     # The learner's copy of weights that the model's tensors already hold would double the file.
     state["weights"] = {n: t for n, t in state["weights"].items() if n not in weights}
-    store.save_checkpoint(
-        step, weights, {"learner": state, "torch_rng": torch.get_rng_state()}, keep=keep
-    )
+    kept = {"learner": state, "torch_rng": torch.get_rng_state(), "rewards": dict(rewards or {})}
+    store.save_checkpoint(step, weights, kept, keep=keep)
 
 
-def restore_state(store: RunStore, policy: Policy, learner: Learner) -> int:
-    """Go on where the newest sound checkpoint was taken; returns its step."""
+def restore_state(store: RunStore, policy: Policy, learner: Learner) -> tuple[int, dict[str, Any]]:
+    """Go on where the newest sound checkpoint was taken; its step, and the rewards' state."""
     found = store.load_checkpoint("latest", fall_back=True)
     _load(policy, found.tensors, str(store.directory))
     state: dict[str, Any] = dict(found.state["learner"])
@@ -36,7 +44,7 @@ def restore_state(store: RunStore, policy: Policy, learner: Learner) -> int:
     }
     learner.load_state_dict(state)
     torch.set_rng_state(found.state["torch_rng"])
-    return found.step
+    return found.step, found.state.get("rewards", {})
 
 
 def restore_weights(store: RunStore, policy: Policy) -> int | None:

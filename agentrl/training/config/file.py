@@ -12,11 +12,11 @@ from pydantic import ValidationError
 
 from agentrl.core import ConfigError
 from agentrl.episodes.dialects import dialects
-from agentrl.rewards import build_reward
 from agentrl.training.config.problems import nearest, problems
 from agentrl.training.config.sections import RunConfig
 from agentrl.training.config.yaml_text import Path as KeyPath
 from agentrl.training.config.yaml_text import dotted, parse
+from agentrl.training.rewards import check_rewards
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -84,7 +84,7 @@ def _inconsistencies(config: RunConfig) -> list[tuple[KeyPath, str]]:
     if config.train.eval_every and config.eval.split == "eval" and config.tasks.eval is None:
         found.append((("train", "eval_every"), "needs held-out tasks: give tasks.eval"))
     try:
-        build_reward(config.reward)
+        check_rewards(config.reward)
     except ConfigError as error:
         text = f"{error.what}; {error.fix}" if error.fix else error.what
         parts = re.findall(r"[^.\[\]]+", error.where or "reward")
