@@ -3,20 +3,35 @@
 from agentrl.rewards.compose import Gated, Level, Weighted
 from agentrl.rewards.config import build_reward
 from agentrl.rewards.diagnostics import gra_metrics
+from agentrl.rewards.grammar import SEARCH_TAGS, TagGrammar
 from agentrl.rewards.judging import Composite, judge
 from agentrl.rewards.outcome import Submitted, TestsPass
+from agentrl.rewards.search import (
+    AnswerF1,
+    ClaimReward,
+    ContextReward,
+    ExactMatch,
+    claim_metrics,
+)
 from agentrl.rewards.turns import FormatOk, ToolOk, ran_without_error, well_formed
 
 __all__ = [
+    "SEARCH_TAGS",
+    "AnswerF1",
+    "ClaimReward",
     "Composite",
+    "ContextReward",
+    "ExactMatch",
     "FormatOk",
     "Gated",
     "Level",
     "Submitted",
+    "TagGrammar",
     "TestsPass",
     "ToolOk",
     "Weighted",
     "build_reward",
+    "claim_metrics",
     "gra_metrics",
     "judge",
     "ran_without_error",

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from agentrl.core import ConfigError, Reward
 from agentrl.rewards.compose import Gated, Level, Mode, Weighted
 from agentrl.rewards.outcome import Submitted, TestsPass
+from agentrl.rewards.search import AnswerF1, ClaimReward, ContextReward, ExactMatch
 from agentrl.rewards.turns import FormatOk, ToolOk
 
 Builder = Callable[[dict[str, Any], str], Reward]
@@ -23,6 +24,10 @@ _CRITICS: Mapping[str, Callable[..., Reward]] = {
     "submitted": Submitted,
     "format_ok": FormatOk,
     "tool_ok": ToolOk,
+    "exact_match": ExactMatch,
+    "answer_f1": AnswerF1,
+    "claim": ClaimReward,
+    "context": ContextReward,
 }
 _LEVEL_KEYS = ("priority", "above", "weight", "scope")
 
