@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ TEXTS = {
     "ship": "The ship crossed the ocean with cotton and sugar aboard.",
     "moon": "The moon pulls the tides. Its far side is never seen from here.",
 }
+TEXT = st.text(max_size=20)
 QUERY = {
     "cat": "hunting mice",
     "dog": "barks at strangers",
@@ -54,6 +56,7 @@ def documents(tmp_path: Path) -> Path:
     return write(tmp_path / "docs.jsonl", list(TEXTS))
 
 
+@pytest.mark.timeout(900)  # wall time of importing torch where many share the cores
 @pytest.mark.parametrize("backend", ["tantivy", "bm25s", "dense"])
 def test_every_backend_finds_and_grows(tmp_path, backend):
     first = write(tmp_path / "first.jsonl", ["cat", "dog"])
@@ -67,11 +70,12 @@ def test_every_backend_finds_and_grows(tmp_path, backend):
     for name, query in QUERY.items():
         hits = index.find(query, 2)
         assert hits[0].passage == Document(name, TEXTS[name], name.title())
-        assert all(a.score >= b.score for a, b in zip(hits, hits[1:], strict=False))
+        assert all(a.score >= b.score for a, b in pairwise(hits))
     assert len(index.find("the", 10)) <= 4
     assert len(list(folder.iterdir())) == 2  # the manifest and one generation
 
 
+@pytest.mark.timeout(900)
 def test_a_meaning_without_a_shared_word_is_found_by_vectors_only(tmp_path, documents):
     folder = tmp_path / "index"
     build_index(folder, [documents], backends=["tantivy", "dense"])
@@ -88,6 +92,7 @@ def test_reciprocal_rank_fusion():
     assert fuse([[], []]) == []
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 9), unique=True), max_size=4))
 def test_fusion_keeps_what_all_rank_first(rankings):
     fused = [row for row, _ in fuse([[99, *r] for r in rankings])]
@@ -98,7 +103,7 @@ def test_fusion_keeps_what_all_rank_first(rankings):
 
 
 @pytest.mark.parametrize(
-    "query", ["", "...", "\0", "AND OR (", "x" * 100_000, "zzz", '"' * 9, "id:1"]
+    "query", ["", "...", "\0", "NOT OR (", "x" * 100_000, "zzz", '"' * 9, "id:1"]
 )
 @pytest.mark.parametrize("backend", ["tantivy", "bm25s"])
 def test_odd_queries_find_nothing_and_break_nothing(tmp_path, documents, query, backend):
@@ -154,11 +159,10 @@ def test_passages_are_windows_of_sentences():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.dictionaries(st.text(min_size=1), st.tuples(st.text(), st.text()), max_size=20))
+@given(st.dictionaries(st.text(min_size=1, max_size=9), st.tuples(TEXT, TEXT), max_size=6))
 def test_passages_are_read_back_by_row_and_by_id(tmp_path_factory, items):
     folder = tmp_path_factory.mktemp("passages")
     given_ = [Document(k, text, title.replace("\0", "")) for k, (text, title) in items.items()]
-    given_ = [d for d in given_ if "\ud800" <= max(d.id + d.text + d.title) <= "\udfff" or True]
     assert write_passages(folder, given_) == len(given_)
     stored = Passages(folder)
     assert list(stored) == given_
@@ -188,7 +192,7 @@ def test_a_damaged_index_is_told_and_can_be_built_again(tmp_path, documents, har
             manifest.write_text(json.dumps({**data, "format": 99}))
         else:
             manifest.write_text("{")
-        with pytest.raises(ConfigError, match="damaged|format 99"):
+        with pytest.raises(ConfigError, match=r"damaged|format 99"):
             open_index(folder)
         if harm == "cut":
             victim.write_bytes(kept)

@@ -49,8 +49,8 @@ async def test_claims_are_worth_what_the_paper_says(episode, full, label_only):
 
 def test_the_metrics_of_claims():
     episodes = [
-        claim("SUPPORT", "abc"), claim("SUPPORT", "abcd"), claim("SUPPORT", "a"), claim("REFUTE", "abc"),
-        claim(NO_INFO, "", gold="", true=NO_INFO), Episode(Task("x", "")),
+        claim("SUPPORT", "abc"), claim("SUPPORT", "abcd"), claim("SUPPORT", "a"),
+        claim("REFUTE", "abc"), claim(NO_INFO, "", gold="", true=NO_INFO), Episode(Task("x", "")),
     ]  # fmt: skip
     found = claim_metrics(episodes)
     assert found["label_accuracy"] == 0.8
