@@ -125,16 +125,20 @@ class CallCache:
         assert self.path is not None
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.mended:
-                self._drop_last_line()
+            self._end_last_line()
             self._file = self.path.open("a", encoding="utf-8", newline="\n")
         self._file.write(_line(call))
         self._file.flush()
 
-    def _drop_last_line(self) -> None:
+    def _end_last_line(self) -> None:
+        """What is appended begins a line of its own, also after a line that was cut off."""
         assert self.path is not None
-        data = self.path.read_bytes()
-        os.truncate(self.path, data.rfind(b"\n") + 1)
+        data = self.path.read_bytes() if self.path.exists() else b""
+        if self.mended:
+            os.truncate(self.path, data.rfind(b"\n") + 1)
+        elif data and not data.endswith(b"\n"):
+            with self.path.open("ab") as file:
+                file.write(b"\n")
 
     def _read(self, path: Path) -> list[Recorded]:
         try:
