@@ -3,14 +3,27 @@
 from agentrl.rewards.compose import Gated, Level, Weighted
 from agentrl.rewards.config import RewardPlan, build_plan, build_reward
 from agentrl.rewards.diagnostics import gra_metrics
+from agentrl.rewards.grammar import SEARCH_TAGS, TagGrammar
 from agentrl.rewards.judging import Composite, judge
 from agentrl.rewards.outcome import Submitted, TestsPass
 from agentrl.rewards.programs import ProgramOutput
 from agentrl.rewards.resources import Resources
+from agentrl.rewards.search import (
+    AnswerF1,
+    ClaimReward,
+    ContextReward,
+    ExactMatch,
+    claim_metrics,
+)
 from agentrl.rewards.turns import FormatOk, ToolOk, ran_without_error, well_formed
 
 __all__ = [
+    "SEARCH_TAGS",
+    "AnswerF1",
+    "ClaimReward",
     "Composite",
+    "ContextReward",
+    "ExactMatch",
     "FormatOk",
     "Gated",
     "Level",
@@ -18,11 +31,13 @@ __all__ = [
     "Resources",
     "RewardPlan",
     "Submitted",
+    "TagGrammar",
     "TestsPass",
     "ToolOk",
     "Weighted",
     "build_plan",
     "build_reward",
+    "claim_metrics",
     "gra_metrics",
     "judge",
     "ran_without_error",

@@ -65,6 +65,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("first_error", "process.first_error:FirstErrorJudge", "answer", "votes calls", 12),
     Kind("tests_pass", "outcome:TestsPass", "outcome"),
     Kind("program_output", "programs:ProgramOutput", "outcome", paper=10),
+    Kind("claim", "search:ClaimReward", "outcome", "", 71),
+    Kind("context", "search:ContextReward", "outcome", "", 52),
     Kind("submitted", "outcome:Submitted", "outcome", "", 4),
     Kind("rubric", "judges.rubric:Rubric", "outcome", "items x votes calls", 11),
     Kind("preference_mix", "judges.preference:PreferenceMix", "outcome", "2 x votes calls", 3),

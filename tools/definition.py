@@ -16,7 +16,7 @@ from typing import Any, TypeVar, overload
 from agentrl.core import ConfigError, InfraError, ToolResult
 from agentrl.tools import wording
 from agentrl.tools.docstrings import parse_docstring
-from agentrl.tools.schema import Arguments, BadArguments, arguments_of, parameters_of
+from agentrl.tools.schema import BadArguments, Checked, arguments_of, parameters_of
 from agentrl.tools.workers import Outcome, workers
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,10 +45,10 @@ class Definition:
     concurrent: bool
     max_output: int
     is_async: bool
-    cached: Arguments | None = None
+    cached: Checked | None = None
 
     @property
-    def arguments(self) -> Arguments:
+    def arguments(self) -> Checked:
         """Built at the first use when an annotation named something defined further down."""
         if self.cached is None:
             try:

@@ -9,7 +9,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
@@ -31,6 +31,17 @@ class _QuietSchema(GenerateJsonSchema):
     """A default that JSON cannot express is left out of the schema; it still applies."""
 
     ignored_warning_kinds = frozenset({"skipped-choice", "non-serializable-default"})  # type: ignore[assignment]
+
+
+class Checked(Protocol):
+    """The arguments of a tool: what the policy is told of them, and what a call may give."""
+
+    @property
+    def schema(self) -> dict[str, Any]: ...
+
+    def validate(self, arguments: object) -> dict[str, Any]:
+        """The keyword arguments to call with. Raises BadArguments."""
+        ...
 
 
 @dataclass(slots=True, frozen=True)

@@ -21,6 +21,7 @@ from agentrl.training.config import (
     ProcessConfig,
     RunConfig,
     ScriptedConfig,
+    SearchConfig,
     SweConfig,
     TransformersConfig,
     VLLMConfig,
@@ -156,6 +157,10 @@ async def make_environments(
     `on_change` is told how many sandboxes are in use.
     """
     environment = config.environment
+    if isinstance(environment, SearchConfig):
+        async with _search(environment) as make:
+            yield make
+        return
     if environment.sandbox is None:
         assert isinstance(environment, CustomConfig)
         yield _custom(environment, None)
@@ -250,6 +255,34 @@ def _swe(config: SweConfig, provider: SandboxProvider, grader: Any) -> MakeEnvir
         compact=config.compact,
         test_timeout=config.test_seconds,
     )
+
+
+@asynccontextmanager
+async def _search(config: SearchConfig) -> AsyncIterator[MakeEnvironment]:
+    """Environments over one retriever, opened once and closed with the block."""
+    from agentrl.environments.search import (
+        HttpRetriever,
+        Retriever,
+        SearchEnvironment,
+        open_index,
+    )
+
+    retriever: Retriever
+    if config.url is not None:
+        retriever = HttpRetriever(config.url, seconds=config.url_seconds)
+    else:
+        assert config.index is not None
+        retriever = open_index(config.index, config.backend)
+    try:
+        yield lambda: SearchEnvironment(
+            retriever,
+            searches=config.searches,
+            top=config.top,
+            characters=config.characters,
+            style=config.style,
+        )
+    finally:
+        await retriever.close()
 
 
 def _custom(config: CustomConfig, provider: SandboxProvider | None) -> MakeEnvironment:

@@ -96,6 +96,39 @@ class SweConfig(_Limits):
     """Deadline of one run of the tests."""
 
 
+class SearchConfig(_Limits):
+    """Search documents, cite them, answer: a question or a claim."""
+
+    kind: Literal["search"] = "search"
+    index: str | None = None
+    """Folder that `agentrl search index` made."""
+    backend: str | None = None
+    """tantivy, bm25s, dense or hybrid; None: the one that was built, hybrid for several."""
+    url: str | None = None
+    """Or a retrieval server (the protocol of Search-R1), such as http://127.0.0.1:8000/retrieve."""
+    url_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """Deadline of one request to it; a request is tried four times."""
+    searches: Annotated[int, Field(ge=1)] = 3
+    """Searches an episode may make."""
+    top: Annotated[int, Field(ge=1)] = 3
+    """Passages of one result."""
+    characters: Annotated[int, Field(ge=40)] = 600
+    """Characters shown of each."""
+    style: Literal["tools", "tags"] = "tools"
+    """Calls of `search` and `read`, or <search>..</search> in the text."""
+
+    @property
+    def sandbox(self) -> None:
+        """Nothing is run here."""
+        return None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SearchConfig:
+        if (self.index is None) == (self.url is None):
+            raise ValueError("give either `index` or `url`")
+        return self
+
+
 class CustomConfig(_Limits):
     """An environment of your own."""
 
@@ -108,7 +141,9 @@ class CustomConfig(_Limits):
 
 
 EnvironmentConfig = Annotated[
-    Annotated[SweConfig, Tag("kind=swe")] | Annotated[CustomConfig, Tag(f"kind={CUSTOM}")],
+    Annotated[SweConfig, Tag("kind=swe")]
+    | Annotated[SearchConfig, Tag("kind=search")]
+    | Annotated[CustomConfig, Tag(f"kind={CUSTOM}")],
     by_kind(),
 ]
 

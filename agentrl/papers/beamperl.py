@@ -1,0 +1,78 @@
+"""Paper 29, BeamPERL: exact beam statics, and a verifier that cannot be paid off with a long list.
+
+The symbolic reactions balance forces and moments on both test distributions; the closed form for a
+simple beam agrees; listing many values, which the published verifier rewards, is refused here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from fractions import Fraction
+
+from agentrl.core import Task
+from agentrl.environments.beam import (
+    Beam,
+    BeamEnvironment,
+    BeamReward,
+    coefficients,
+    make_tasks,
+    same_set,
+)
+from agentrl.papers.registry import Measured
+from agentrl.papers.rollouts import converse, values
+
+CLAIM = (
+    "Every generated beam is in exact balance; the right reactions earn the full reward, also with "
+    "moved supports, and a list of guesses that contains them earns the format alone."
+)
+BEAMS = 12
+
+
+def run(seeds: Sequence[int]) -> Measured:
+    return asyncio.run(_run(seeds))
+
+
+async def _run(seeds: Sequence[int]) -> Measured:
+    rows: list[list[str | int | float]] = []
+    passed = _closed_form()
+    for seed in seeds:
+        for moved in (False, True):
+            tasks = list(make_tasks(BEAMS, seed=seed, loads=3, moved_supports=moved))
+            right = await _mean(tasks, surplus=False)
+            listed = await _mean(tasks, surplus=True)
+            lenient = [_lenient(task) for task in tasks]
+            rows.append([seed, str(moved), right, listed, sum(lenient) / BEAMS])
+            passed &= abs(right - 1) < 1e-9 and abs(listed - 0.333) < 1e-9 and all(lenient)
+    columns = ["seed", "supports moved", "right", "many guesses", "released check takes them"]
+    return Measured(passed, columns, rows)
+
+
+def _closed_form() -> bool:
+    """R_A = P (L - a) / L and R_B = P a / L for one load at a."""
+    return all(
+        Beam(Fraction(0), Fraction(1), ((Fraction(1), Fraction(a, 10)),)).reactions()
+        == (1 - Fraction(a, 10), Fraction(a, 10))
+        for a in range(1, 10)
+    )
+
+
+def _box(task: Task, surplus: bool) -> str:
+    gold = [Fraction(r) for r in task.reference["reactions"]]
+    guesses = [g + Fraction(1, 7) for g in gold] if surplus else []
+    return ", ".join(f"{v.numerator}P/{v.denominator}" for v in [*gold, *guesses])
+
+
+async def _mean(tasks: Sequence[Task], surplus: bool) -> float:
+    episodes = [
+        await converse(BeamEnvironment(), task, [f"so\n</think>\n\\boxed{{{_box(task, surplus)}}}"])
+        for task in tasks
+    ]
+    found = await values(BeamReward(), episodes)
+    return sum(found) / len(found)
+
+
+def _lenient(task: Task) -> bool:
+    given = coefficients(_box(task, surplus=True))
+    gold = [Fraction(r) for r in task.reference["reactions"]]
+    return given is not None and same_set(given, gold, strict=False)

@@ -1,0 +1,80 @@
+"""Claims of the environment papers hold on a seed; and fail when what they rest on is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from agentrl.environments import beam, chain, choices, maze
+from agentrl.environments.sql import environment as sql_environment
+from agentrl.environments.sql.equivalence import Equivalence
+from agentrl.papers import check, cosine_verifier, logic_llama
+from agentrl.rewards import search
+
+pytestmark = pytest.mark.timeout(900)  # wall time, where many share the cores
+
+
+def exact_only(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(maze, "common_prefix", lambda a, b: 0)
+
+
+def wrong_gold(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(chain, "_integer", lambda problem: problem.reference["answer"] + 1)
+
+
+def no_counterexample(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(sql_environment, "compare", lambda *_: Equivalence("unknown"))
+
+
+def blind_tool(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(cosine_verifier, "same_quantity", lambda *_: False)
+
+
+def all_alike(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(logic_llama, "similarity", lambda *_: 1.0)
+
+
+def surplus_allowed(patch: pytest.MonkeyPatch) -> None:
+    strict = beam.same_set
+    patch.setattr(beam, "same_set", lambda given, gold: strict(given, gold, strict=False))
+
+
+def unshuffled(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(choices.random.Random, "shuffle", lambda self, order: None)
+
+
+def no_precision(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(search, "f_beta", lambda precision, recall, beta: recall)
+
+
+def no_evidence(patch: pytest.MonkeyPatch) -> None:
+    parts = search.claim_parts
+    patch.setattr(
+        search, "claim_parts", lambda right, cited, gold, form: parts(right, gold, gold, form)
+    )
+
+
+BROKEN: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "ariadne": exact_only,
+    "r_horizon": wrong_gold,
+    "revisql": no_counterexample,
+    "cosine_verifier": blind_tool,
+    "logic_llama": all_alike,
+    "beamperl": surplus_allowed,
+    "vmr": unshuffled,
+    "long_rlvr": no_precision,
+    "veri_r1": no_evidence,
+}
+
+
+@pytest.mark.parametrize("key", BROKEN)
+def test_the_claim_holds(key):
+    result = check(key, seeds=(0,))
+    assert result.passed, result.table()
+
+
+@pytest.mark.parametrize("key", BROKEN)
+def test_the_check_fails_where_what_it_rests_on_is_broken(key, monkeypatch):
+    BROKEN[key](monkeypatch)
+    assert not check(key, seeds=(0,)).passed
