@@ -9,7 +9,7 @@ import numpy as np
 
 from agentrl.papers.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.toy import VOCAB, answer_chances, toy_group, toy_learner
+from agentrl.papers.toy import answer_chances, bandit_group, entropy, toy_learner
 
 CLAIM = (
     "support metrics tell what a trained policy kept, gained and lost at k samples; training on "
@@ -40,7 +40,7 @@ def run(seeds: Sequence[int]) -> Measured:
     ]
     for seed in seeds:
         before, after = answers_around_training(seed)
-        entropies = [_entropy(p) for p in (before, after)]
+        entropies = [entropy(p) for p in (before, after)]
         found += [
             Property(f"seed {seed}: pass@1 rises", 1, float(_right(after) > _right(before))),
             Property(
@@ -64,17 +64,9 @@ def answers_around_training(seed: int) -> tuple[np.ndarray, np.ndarray]:
     before = answer_chances(learner)
     rng = np.random.default_rng(seed)
     for _ in range(STEPS):
-        drawn = rng.choice(VOCAB, SAMPLES, p=answer_chances(learner)).tolist()
-        group = toy_group([float(t % 8 == 0) for t in drawn], [[t] for t in drawn])
-        for episode in group.episodes:
-            episode.segments[0].weights[-1] = learner.version
-        learner.step([group])
+        learner.step([bandit_group(learner, rng, SAMPLES)])
     return before, answer_chances(learner)
 
 
 def _right(chances: np.ndarray) -> float:
     return float(chances[::8].sum())
-
-
-def _entropy(chances: np.ndarray) -> float:
-    return -float((chances * np.log(chances)).sum())

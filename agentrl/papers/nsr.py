@@ -12,7 +12,9 @@ from agentrl.papers.toy import (
     VOCAB,
     advantages,
     answer_chances,
+    bandit_group,
     cosine,
+    entropy,
     gradient,
     toy_group,
     toy_learner,
@@ -82,10 +84,5 @@ def entropy_after(algorithm: str, seed: int) -> float:
         learner.imitate(right.episodes)
     rng = np.random.default_rng(seed)
     for _ in range(STEPS):
-        drawn = rng.choice(VOCAB, SAMPLES, p=answer_chances(learner)).tolist()
-        group = toy_group([float(token % 8 == 0) for token in drawn], [[t] for t in drawn])
-        for episode in group.episodes:
-            episode.segments[0].weights[-1] = learner.version
-        learner.step([group])
-    p = answer_chances(learner)
-    return -float((p * np.log(p)).sum())
+        learner.step([bandit_group(learner, rng, SAMPLES)])
+    return entropy(answer_chances(learner))

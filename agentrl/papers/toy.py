@@ -115,6 +115,20 @@ def answer_chances(learner: Learner) -> np.ndarray:
     return np.asarray(logits[0].softmax(-1).numpy())
 
 
+def bandit_group(learner: Learner, rng: np.random.Generator, samples: int) -> Group:
+    """Answers that the policy draws now; one in eight tokens is right."""
+    drawn = rng.choice(VOCAB, samples, p=answer_chances(learner)).tolist()
+    group = toy_group([float(token % 8 == 0) for token in drawn], [[t] for t in drawn])
+    for episode in group.episodes:
+        episode.segments[0].weights[-1] = learner.version
+    return group
+
+
+def entropy(chances: np.ndarray) -> float:
+    """Nats."""
+    return -float((chances * np.log(chances)).sum())
+
+
 def advantages(group: Group, **settings: Any) -> list[float]:
     """The advantage of the first turn of every judged episode of a group."""
     from agentrl.learner import LearnerSettings, credit

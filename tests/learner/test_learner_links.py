@@ -147,7 +147,7 @@ def test_what_the_policy_did_not_draw_has_a_coefficient_of_its_own() -> None:
     """The gradient is the sum of both kinds' alone: off the policy shaped, on it clipped."""
     shape = {"kind": "shape", "gamma": 0.5}
     base: dict[str, Any] = {"algorithm": "guide", "channels": {"outcome": {"scale": "none"}}}
-    both = gradient_of(hinted_groups(), **base, off_policy=shape)
+    both = gradient_of(hinted_groups(), **base, off_policy=shape | {"quantile": None})
     parts = torch.zeros_like(both)
     for foreign, settings in ((True, {"coefficient": shape}), (False, {})):
         groups = hinted_groups()
