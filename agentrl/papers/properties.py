@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from agentrl.papers.registry import Measured
 
-Numbers = float | Sequence[float]
+Numbers = float | Sequence[float] | np.ndarray
 COLUMNS = ["property", "expected", "measured", "holds"]
 
 

@@ -58,8 +58,8 @@ def _mean(estimator: str, direction: str) -> float:
 
     from agentrl.learner import losses
 
-    logs = (torch.tensor(np.log(x)) for x in (Q, P))
-    each = losses.divergence(*logs, estimator, direction, torch.ones(3).double())
+    q, p = (torch.tensor(np.log(x)) for x in (Q, P))
+    each = losses.divergence(q, p, estimator, direction, torch.ones(3).double())
     return float((each * torch.tensor(Q)).sum())
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agentrl.papers.properties import Property, measured
 from agentrl.papers.registry import Measured
 from agentrl.papers.toy import gradient, toy_group, toy_learner
+
+if TYPE_CHECKING:
+    import torch
 
 CLAIM = (
     "a token's hidden reward tells whether its update raises the group's right answers; weights by "
@@ -60,13 +64,13 @@ def run(seeds: Sequence[int]) -> Measured:
     return measured(found)
 
 
-def _gradient(seed: int, p: float | None) -> object:
+def _gradient(seed: int, p: float | None) -> torch.Tensor:
     hidden = None if p is None else {"p": p, "dominance": 0.0}
     settings = {"algorithm": "thr", "field": {"hidden": hidden}}
     return gradient(toy_learner(seed, **settings), [toy_group([1.0, 0.0, 0.0])])
 
 
-def _toward_right(seed: int, step: object) -> float:
+def _toward_right(seed: int, step: torch.Tensor) -> float:
     """How fast a step down this gradient raises the log-probability of the right answer."""
     psr = gradient(toy_learner(seed, algorithm="psr"), [toy_group([1.0, 0.0, 0.0])])
-    return float(step @ psr)  # type: ignore[operator]
+    return float(step @ psr)

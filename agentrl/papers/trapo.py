@@ -40,8 +40,8 @@ def run(seeds: Sequence[int]) -> Measured:
         masked, chosen = (_gradient(seed, group, chosen) for chosen in (False, True))
         truth = _gradient(seed, toy_group([1.0, 1.0, 0.0, 0.0, 1.0]), True)
         found += [
-            Property(f"seed {seed}: an unchosen task moves nothing", 0.0, float(masked), 1e-12),
-            Property(f"seed {seed}: a chosen one as its labels", float(truth), float(chosen)),
+            Property(f"seed {seed}: an unchosen task moves nothing", 0.0, masked, 1e-12),
+            Property(f"seed {seed}: a chosen one as its labels", truth, chosen),
         ]
     return measured(found)
 
@@ -70,7 +70,7 @@ def _chosen(warmup: int) -> int:
     return len(selection.chosen & {"like"}) - len(selection.chosen & {"unlike"})
 
 
-def _gradient(seed: int, group: Group, chosen: bool) -> object:
+def _gradient(seed: int, group: Group, chosen: bool) -> float:
     """Length of the gradient of the policy loss alone."""
     from agentrl.training.curriculum import TrajectorySelection
 
@@ -79,4 +79,5 @@ def _gradient(seed: int, group: Group, chosen: bool) -> object:
         selection.chosen = {e.task.id for e in group.episodes}
     selection.mark([e.task for e in group.episodes])
     entropy = {"entropy": {"coefficient": 0.0}}
-    return gradient(toy_learner(seed, algorithm="trapo", divergences=entropy), [group]).norm()
+    learner = toy_learner(seed, algorithm="trapo", divergences=entropy)
+    return float(gradient(learner, [group]).norm())
