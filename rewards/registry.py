@@ -72,6 +72,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("preference_mix", "judges.preference:PreferenceMix", "outcome", "2 x votes calls", 3),
     Kind("hierarchical", "process.hierarchy:Hierarchical", "outcome", "1 to 1 + turns calls", 18),
     Kind("tiered", "process.tiers:Tiered", "outcome", "", 21),
+    Kind("flaw_found", "process.flaws:FlawFound", "outcome", "", 47),
     Kind("dense", "process.shaping:Dense", "outcome", "of its parts", 63),
     Kind("shuffle_consistency", "data.options:ShuffleConsistency", "outcome", "1 call", 25),
     Kind(

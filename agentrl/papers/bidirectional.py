@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from agentrl.core import Group, Task
 from agentrl.papers.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.toy import advantages, cosine, gradient, toy_group, toy_learner
+from agentrl.papers.small_policy import advantages, cosine, gradient, toy_group, toy_learner
 
 CLAIM = (
     "a pair of a hard and an easy task gives two large, opposite advantages; their weights act "

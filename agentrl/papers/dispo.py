@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from agentrl.papers.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.toy import cosine, gradient, kappa, toy_group, toy_learner
+from agentrl.papers.small_policy import cosine, gradient, kappa, toy_group, toy_learner
 
 CLAIM = (
     "right and wrong answers clip the detached ratio in four bounds, and unlike under PPO's clip "

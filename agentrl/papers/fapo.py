@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agentrl.core import Check, Group
 from agentrl.papers.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.toy import advantages, gradient, toy_group, toy_learner
+from agentrl.papers.small_policy import advantages, gradient, toy_group, toy_learner
 
 if TYPE_CHECKING:
     from agentrl.learner import Learner
@@ -59,7 +59,7 @@ def flawed_group(clean: int, flawed: int, wrong: int) -> Group:
 
 def judge_rewards() -> list[float]:
     """Unparsable; clean said clean, said wrong; wrong said clean, said right, said one off."""
-    from agentrl.rewards.flaws import FlawFound
+    from agentrl.rewards.process.flaws import FlawFound
 
     reward = FlawFound()
     cases = [(None, -1), (-1, -1), (2, -1), (-1, 2), (2, 2), (3, 2)]

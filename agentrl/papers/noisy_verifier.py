@@ -8,7 +8,7 @@ from typing import Any
 
 from agentrl.papers.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.toy import advantages, cosine, gradient, toy_group, toy_learner
+from agentrl.papers.small_policy import advantages, cosine, gradient, toy_group, toy_learner
 
 CLAIM = (
     "with known error rates the expected gradient under a noisy verifier is the clean one: exactly "

@@ -8,7 +8,7 @@ import numpy as np
 
 from agentrl.papers.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.toy import (
+from agentrl.papers.small_policy import (
     VOCAB,
     advantages,
     answer_chances,

@@ -10,7 +10,14 @@ import numpy as np
 from agentrl.core import Group
 from agentrl.papers.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.toy import advantages, cosine, drawn_by, gradient, toy_group, toy_learner
+from agentrl.papers.small_policy import (
+    advantages,
+    cosine,
+    drawn_by,
+    gradient,
+    toy_group,
+    toy_learner,
+)
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ import numpy as np
 from agentrl.papers.pacs import score_gradient
 from agentrl.papers.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.toy import gradient, toy_group, toy_learner
+from agentrl.papers.small_policy import gradient, toy_group, toy_learner
 
 CLAIM = (
     "the weight of an answer is bounded by 1 / tau, and grows for right answers that are unlikely "

@@ -88,7 +88,8 @@ class FirstErrorJudge:
 class ProcessVerified:
     """The first-error judge as a step reward: `good` before the first error, `bad` at it, 0 after.
 
-    Value: v. The first error is the most frequent vote.
+    Value: v. The first error is the most frequent vote. A check `flawed` says that there is one,
+    which is the flag of the learner's `fapo`.
     """
 
     judge: ChatModel
@@ -114,7 +115,11 @@ class ProcessVerified:
             return Score(abstained=True, evidence=said, cost=cost)
         first = most_frequent(votes)
         values = step_values(len(found), first, self.good, self.bad)
-        checks = [Check("uncertainty", uncertainty(votes)), Check("first_error", float(first))]
+        checks = [
+            Check("uncertainty", uncertainty(votes)),
+            Check("first_error", float(first)),
+            Check("flawed", float(first != NONE), passed=first != NONE),
+        ]
         score = Score(rightness(votes), checks, evidence=f"votes {votes}", cost=cost)
         return place(score, episode, found, values)
 
