@@ -74,7 +74,7 @@ class Forest:
 
             size = len(end)
             self._block_mask = create_block_mask(sees, None, None, size, size, device=q.device)
-        attend: Callable[..., Any] = _compiled(flex_attention) if compiled else flex_attention
+        attend: Any = _compiled(flex_attention) if compiled else flex_attention
         out = attend(
             q[None],
             k[None],
