@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytest_asyncio
 from conftest import make
 from vllm_kit import PROMPT, forward, settings, write_adapter
 
@@ -23,7 +24,7 @@ from agentrl.models import Policy, copy_weights, named_weights, score_logprobs
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(
     model_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[VLLMServers]:
