@@ -18,7 +18,7 @@ from vllm_kit import PROMPT, forward, settings, write_adapter
 from agentrl.core import ConfigError, Engine, Generation, InfraError, ModelError, Sampling
 from agentrl.engines.vllm import VLLMServers
 from agentrl.engines.vllm.checks import Probe
-from agentrl.engines.vllm.pool import Patience
+from agentrl.engines.vllm.fleet import Patience
 from agentrl.models import Policy, copy_weights, named_weights, score_logprobs
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -71,10 +71,10 @@ async def test_token_ids_in_and_out_with_exact_logprobs(
         want = forward(old_policy, [*PROMPT, *g.tokens.tolist()], len(PROMPT))
         np.testing.assert_allclose(g.logprobs, want, atol=1e-4)
     assert len({tuple(g.tokens.tolist()) for g in said}) == 8
-    homes = [id(engine._homes[str(i)]) for i in range(8)]
+    homes = [id(engine._fleet.homes[str(i)]) for i in range(8)]
     assert sorted(homes.count(h) for h in set(homes)) == [4, 4]
     await asyncio.gather(*(engine.generate(PROMPT, Sampling(1.0, 2), session="0") for _ in "abc"))
-    assert id(engine._homes["0"]) == homes[0]
+    assert id(engine._fleet.homes["0"]) == homes[0]
     for i in range(8):
         await engine.end_session(str(i))
     assert not engine.sessions
@@ -146,7 +146,7 @@ async def test_a_killed_server_loses_no_request_and_comes_back_with_the_current_
             await asyncio.sleep(0.2)
         for i in range(4):
             await exact(engine, new_policy, 9, f"after{i}")
-        assert len({id(engine._homes[f"after{i}"]) for i in range(4)}) == 2
+        assert len({id(engine._fleet.homes[f"after{i}"]) for i in range(4)}) == 2
 
 
 async def test_adapters_are_loaded_hot(model_dir: Path, old_policy: Policy, tmp_path: Path) -> None:
