@@ -146,7 +146,8 @@ async def test_a_killed_server_loses_no_request_and_comes_back_with_the_current_
             await asyncio.sleep(0.2)
         for i in range(4):
             await exact(engine, new_policy, 9, f"after{i}")
-        assert len({id(engine._fleet.homes[f"after{i}"]) for i in range(4)}) == 2
+        # New conversations go where few are: to the one that lost its own.
+        assert engine._fleet.homes["after0"] is engine._fleet.servers[0]
 
 
 async def test_adapters_are_loaded_hot(model_dir: Path, old_policy: Policy, tmp_path: Path) -> None:

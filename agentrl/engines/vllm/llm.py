@@ -25,9 +25,7 @@ def start(settings: VLLMSettings) -> Any:
 
     mine, numpys = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
-        # In this very process when one device will do: vLLM's CPU build would start a worker.
-        alone = {"distributed_executor_backend": "uni"} if settings.tensor_parallel == 1 else {}
-        config = EngineArgs(**alone, **settings.arguments()).create_engine_config()
+        config = EngineArgs(**settings.arguments()).create_engine_config()
         engine = LLMEngine(
             vllm_config=config,
             executor_class=Executor.get_class(config),

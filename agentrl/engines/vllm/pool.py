@@ -93,7 +93,8 @@ class VLLMServers:
             for i in range(count)
         ]
         # Clients need an event loop: they are made with the first request.
-        self._sources = [(p.url, p) for p in processes] or [(url, None) for url in urls]
+        self._sources: list[tuple[str, ServerProcess | None]] = [(p.url, p) for p in processes]
+        self._sources += [(url, None) for url in urls]
         self._key, self._folder = key, weights_folder
         self._seed, self._probe, self._tokenizer = seed, probe, tokenizer
         self._shapes = checkpoint_shapes(settings.model)
