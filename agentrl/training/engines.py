@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentrl.core import ChatModel, ConfigError, Engine
-from agentrl.training.config import (
+from agentrl.training.config.engines import (
     EndpointConfig,
     LiteLLMChatConfig,
     LiteLLMConfig,
-    RunConfig,
     TransformersConfig,
     VLLMConfig,
 )
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from agentrl.engines.vllm import VLLMSettings
     from agentrl.engines.vllm.checks import Probe
     from agentrl.models import Policy
+    from agentrl.training.config import RunConfig
 
 
 def transformers_engine(chosen: TransformersConfig, policy: Policy) -> Engine:
