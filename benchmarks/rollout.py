@@ -6,6 +6,7 @@ left-padded batch a turn and the log-probabilities of what it drew; the engine g
 coroutines.
 
     python benchmarks/rollout.py --json
+    python benchmarks/rollout.py --json --model models/smollm2-135m --say 8 --even
 """
 
 from __future__ import annotations
@@ -14,18 +15,29 @@ import argparse
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import Qwen3ForCausalLM, StoppingCriteria, StoppingCriteriaList
+from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
 from agentrl.core import Sampling
 from agentrl.engines import TransformersEngine
-from agentrl.models import Policy, tiny_policy, train_tokenizer
+from agentrl.models import Policy, load_policy, named_weights, tiny_policy, train_tokenizer
 
-PROMPTS, SAMPLES, TURNS, PROMPT_TOKENS = 8, 8, 4, 512
+PROMPT_TOKENS = 512
+
+
+@dataclass(slots=True, frozen=True)
+class Size:
+    """How many prompts, samples of each, turns of each, and tokens of a turn on average."""
+
+    prompts: int = 8
+    samples: int = 8
+    turns: int = 4
+    say: int = 32
 
 
 @dataclass(slots=True)
@@ -41,15 +53,17 @@ class Plan:
         return int(self.lengths.sum())
 
 
-def make_plan(vocabulary: int, ragged: bool) -> Plan:
+def make_plan(vocabulary: int, size: Size, ragged: bool) -> Plan:
     rng = np.random.default_rng(0)
-    prompts = [rng.integers(5, vocabulary, PROMPT_TOKENS).tolist() for _ in range(PROMPTS)]
-    count = PROMPTS * SAMPLES
-    even = np.full((count, TURNS), 32)
-    lengths = rng.geometric(1 / 32, (count, TURNS)).clip(4, 128) if ragged else even
-    sizes = rng.integers(8, 72, (count, TURNS)) if ragged else np.full((count, TURNS), 40)
-    observations = [[rng.integers(5, vocabulary, n).tolist() for n in row] for row in sizes]
-    return Plan([prompts[i // SAMPLES] for i in range(count)], lengths, observations)
+    prompts = [rng.integers(5, vocabulary, PROMPT_TOKENS).tolist() for _ in range(size.prompts)]
+    shape = (size.prompts * size.samples, size.turns)
+    lengths = np.full(shape, size.say)
+    answers = np.full(shape, 40)
+    if ragged:
+        lengths = rng.geometric(1 / size.say, shape).clip(4, 4 * size.say)
+        answers = rng.integers(8, 72, shape)
+    observations = [[rng.integers(5, vocabulary, n).tolist() for n in row] for row in answers]
+    return Plan([prompts[i // size.samples] for i in range(shape[0])], lengths, observations)
 
 
 async def run_engine(policy: Policy, plan: Plan) -> None:
@@ -59,7 +73,7 @@ async def run_engine(policy: Policy, plan: Plan) -> None:
         tokens = list(plan.prompts[i])
         for turn, observation in enumerate(plan.observations[i]):
             sampling = Sampling(1.0, int(plan.lengths[i, turn]))
-            said = await engine.generate(tokens, sampling, session=str(i), seed=i * TURNS + turn)
+            said = await engine.generate(tokens, sampling, session=str(i), seed=i * 100 + turn)
             tokens += [*said.tokens.tolist(), *observation]
         await engine.end_session(str(i))
 
@@ -77,9 +91,9 @@ class _Lengths(StoppingCriteria):
         return input_ids.shape[1] - self.start >= self.lengths
 
 
-def run_generate(model: Qwen3ForCausalLM, plan: Plan) -> None:
+def run_generate(model: PreTrainedModel, plan: Plan) -> None:
     talks = [list(p) for p in plan.prompts]
-    for turn in range(TURNS):
+    for turn in range(plan.lengths.shape[1]):
         width = max(len(t) for t in talks)
         ids = torch.zeros((len(talks), width), dtype=torch.long)
         mask = torch.zeros_like(ids)
@@ -106,31 +120,30 @@ def run_generate(model: Qwen3ForCausalLM, plan: Plan) -> None:
             talk += [*new[i, : lengths[i]].tolist(), *plan.observations[i][turn]]
 
 
-def plain_twin(policy: Policy) -> Qwen3ForCausalLM:
+def plain_twin(policy: Policy) -> PreTrainedModel:
     """The same weights with the attention that transformers takes by default."""
-    config = type(policy.model.config).from_dict(policy.model.config.to_dict())
-    model = Qwen3ForCausalLM(config).eval()
+    model_type = type(policy.model)
+    model = model_type(model_type.config_class.from_dict(policy.model.config.to_dict())).eval()
     model.load_state_dict(policy.model.state_dict())
     model.generation_config.eos_token_id = None
     return model
 
 
-def measure(policy: Policy, ragged: bool, repeats: int) -> dict[str, float]:
+def measure(policy: Policy, size: Size, ragged: bool, repeats: int) -> dict[str, float]:
     """Useful tokens a second of wall time and of CPU time, the best of `repeats` runs each."""
-    plan = make_plan(policy.tokenizer.vocab_size, ragged)
+    plan = make_plan(policy.tokenizer.vocab_size, size, ragged)
     model = plain_twin(policy)
+    works: dict[str, Callable[[], None]] = {
+        "engine": lambda: asyncio.run(run_engine(policy, plan)),
+        "generate": lambda: run_generate(model, plan),
+    }
     best: dict[str, float] = {}
     for _ in range(repeats):
-        for name, work in (
-            ("engine", lambda: asyncio.run(run_engine(policy, plan))),
-            ("generate", lambda: run_generate(model, plan)),
-        ):
+        for name, work in works.items():
             wall, cpu = time.perf_counter(), time.process_time()
             work()
-            for unit, spent in (
-                ("wall", time.perf_counter() - wall),
-                ("cpu", time.process_time() - cpu),
-            ):
+            walls, cpus = time.perf_counter() - wall, time.process_time() - cpu
+            for unit, spent in (("wall", walls), ("cpu", cpus)):
                 key = f"{name}_tokens_per_{unit}_s"
                 best[key] = max(best.get(key, 0.0), plan.sampled / spent)
     for unit in ("wall", "cpu"):
@@ -139,26 +152,52 @@ def measure(policy: Policy, ragged: bool, repeats: int) -> dict[str, float]:
     return {k: round(v, 2) for k, v in best.items()}
 
 
+async def measure_sync(policy: Policy, repeats: int = 50) -> dict[str, float]:
+    """Milliseconds to hand the learner's weights to the embedded engine, which shares them: the
+    best and the median, with a conversation in the engine's cache."""
+    engine, weights = TransformersEngine(policy), named_weights(policy)
+    spent = []
+    for version in range(repeats):
+        await engine.generate([7] * 64, Sampling(1.0, 2), session="s")
+        await asyncio.sleep(0.02)  # the step that delivered the last token is over
+        started = time.perf_counter()
+        await engine.load_weights(version + 1, weights)
+        spent.append(1e3 * (time.perf_counter() - started))
+    await engine.close()
+    return {"sync_ms": round(float(np.median(spent)), 3), "sync_best_ms": round(min(spent), 3)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON line last")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--hidden", type=int, default=256)
+    parser.add_argument("--hidden", type=int, default=256, help="width of the policy of our own")
+    parser.add_argument("--model", help="a model directory instead of a policy of our own")
+    parser.add_argument("--even", action="store_true", help="leave out turns of different length")
+    for name, value in (("prompts", 8), ("samples", 8), ("turns", 4), ("say", 32)):
+        parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    tokenizer = train_tokenizer(["def add(a, b):\n    return a + b\n"], 2048, whole_numbers=1000)
-    policy = tiny_policy(tokenizer, hidden=options.hidden)
+    policy = load_policy(options.model) if options.model else own_policy(options.hidden)
+    size = Size(options.prompts, options.samples, options.turns, options.say)
     result: dict[str, Any] = {
         "benchmark": "rollout",
         "parameters": sum(p.numel() for p in policy.model.parameters()),
         "threads": options.threads,
+        **asyncio.run(measure_sync(policy)),
     }
-    for name, ragged in (("even", False), ("ragged", True)):
-        result[name] = measure(policy, ragged, options.repeats)
+    for name, ragged in (("even", False), ("ragged", True))[: 1 if options.even else 2]:
+        result[name] = measure(policy, size, ragged, options.repeats)
         print(f"{name}: " + ", ".join(f"{k} {v}" for k, v in result[name].items()))
     if options.json:
         print(json.dumps(result))
+
+
+def own_policy(hidden: int) -> Policy:
+    """A few million weights."""
+    tokenizer = train_tokenizer(["def add(a, b):\n    return a + b\n"], 2048, whole_numbers=1000)
+    return tiny_policy(tokenizer, hidden=hidden)
 
 
 if __name__ == "__main__":

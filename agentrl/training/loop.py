@@ -71,6 +71,7 @@ class Trainer:
 
     def __init__(self, config: RunConfig, progress: Progress) -> None:
         from agentrl.learner import Learner
+        from agentrl.models import named_weights
 
         if brings_policy(config):
             raise ConfigError(
@@ -83,6 +84,7 @@ class Trainer:
         self._sampler = TaskSampler(train_tasks, config.train.tasks_per_step, config.train.seed)
         self._held_out = eval_tasks(config) if config.tasks.eval else []
         self._policy = make_policy(config)
+        self._weights = named_weights(self._policy)
         self._learner: Learner = Learner(self._policy, config.learner)
         self._done = 0
         self._saved = -1
@@ -184,9 +186,7 @@ class Trainer:
     async def _hand_over(self, bench: Workbench) -> None:
         """The engine draws from the learner's weights from here on; an embedded one shares them
         in memory and only forgets what the old ones computed."""
-        from agentrl.models import named_weights
-
-        await bench.engine.load_weights(self._learner.version, named_weights(self._policy))
+        await bench.engine.load_weights(self._learner.version, self._weights)
 
     async def _evaluate(self, bench: Workbench, store: RunStore, step: int) -> EvalResult | None:
         """Measure the weights of a step, or take the measurement from before a resume."""

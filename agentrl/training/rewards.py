@@ -10,7 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from agentrl.core import ChatModel, ConfigError, Engine, SandboxProvider, Scorer
 from agentrl.rewards import Resources, RewardPlan, build_plan
+from agentrl.training.config.engines import LiteLLMChatConfig
 from agentrl.training.config.sections import SandboxConfig
+from agentrl.training.engines import make_chat_model
 
 OpenProvider = Callable[[Any], Any]
 Named = Callable[[str, str], Any]
@@ -75,11 +77,26 @@ def _chat_models(named: Named) -> Callable[[Any, str], ChatModel]:
 def _chat_model(value: Any, where: str, named: Named) -> ChatModel:
     settings = dict(value) if isinstance(value, Mapping) else {"kind": value}
     kind = settings.pop("kind", None)
+    if kind == "litellm":
+        return make_chat_model(_litellm_section(settings, where))
     if not isinstance(kind, str) or ":" not in kind:
         raise ConfigError(
-            f"{value!r} is no chat model", where=where, fix="{kind: 'module:Name', its settings}"
+            f"{value!r} is no chat model",
+            where=where,
+            fix="{kind: litellm, model: NAME} or {kind: 'module:Name', its settings}",
         )
     model = named(kind, where)(**settings)
     if not isinstance(model, ChatModel):
         raise ConfigError(f"{kind} is no ChatModel", where=where, fix="see agentrl.core.ChatModel")
     return model
+
+
+def _litellm_section(settings: dict[str, Any], where: str) -> LiteLLMChatConfig:
+    try:
+        return LiteLLMChatConfig.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            first["msg"], where=f"{where}.{key}", fix="docs/judging-models.md has its keys"
+        ) from error

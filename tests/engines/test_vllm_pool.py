@@ -18,7 +18,7 @@ from token_server import TokenServer, token_servers
 from agentrl.core import ConfigError, InfraError, Sampling
 from agentrl.engines.vllm import VLLMServers, VLLMSettings
 from agentrl.engines.vllm.checks import Probe
-from agentrl.engines.vllm.pool import Patience
+from agentrl.engines.vllm.fleet import Patience
 from agentrl.engines.vllm.transfer import SharedWeights
 
 PATIENCE = Patience(start=20, health=0.1, load=5, attempts=4)
@@ -61,7 +61,7 @@ async def test_new_conversations_go_where_least_is_in_flight_and_stay_there() ->
                 *(engine.generate([5], Sampling(1.0, 2), session=f"s{i}") for i in range(12))
             )
         assert asked(servers) == [12, 12, 12]
-        homes = Counter(id(s) for s in engine._homes.values())
+        homes = Counter(id(s) for s in engine._fleet.homes.values())
         assert sorted(homes.values()) == [4, 4, 4]
         assert len(engine.sessions) == 12
         await engine.end_session("s0")

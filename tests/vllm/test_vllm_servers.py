@@ -11,19 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytest_asyncio
 from conftest import make
 from vllm_kit import PROMPT, forward, settings, write_adapter
 
 from agentrl.core import ConfigError, Engine, Generation, InfraError, ModelError, Sampling
 from agentrl.engines.vllm import VLLMServers
 from agentrl.engines.vllm.checks import Probe
-from agentrl.engines.vllm.pool import Patience
+from agentrl.engines.vllm.fleet import Patience
 from agentrl.models import Policy, copy_weights, named_weights, score_logprobs
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(
     model_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[VLLMServers]:
@@ -70,10 +71,10 @@ async def test_token_ids_in_and_out_with_exact_logprobs(
         want = forward(old_policy, [*PROMPT, *g.tokens.tolist()], len(PROMPT))
         np.testing.assert_allclose(g.logprobs, want, atol=1e-4)
     assert len({tuple(g.tokens.tolist()) for g in said}) == 8
-    homes = [id(engine._homes[str(i)]) for i in range(8)]
+    homes = [id(engine._fleet.homes[str(i)]) for i in range(8)]
     assert sorted(homes.count(h) for h in set(homes)) == [4, 4]
     await asyncio.gather(*(engine.generate(PROMPT, Sampling(1.0, 2), session="0") for _ in "abc"))
-    assert id(engine._homes["0"]) == homes[0]
+    assert id(engine._fleet.homes["0"]) == homes[0]
     for i in range(8):
         await engine.end_session(str(i))
     assert not engine.sessions
@@ -106,8 +107,8 @@ async def test_an_update_in_the_middle_of_generations_is_exact_on_both_sides(
         await exact(engine, new_policy, 5, session)
 
 
-async def test_weights_that_do_not_fit_are_refused(
-    engine: VLLMServers, new_policy: Policy, old_policy: Policy
+async def test_weights_that_do_not_fit_are_refused_and_the_probe_agrees_with_those_that_do(
+    engine: VLLMServers, old_policy: Policy
 ) -> None:
     weights = dict(named_weights(old_policy))
     weights.pop(next(iter(weights)))
@@ -116,20 +117,15 @@ async def test_weights_that_do_not_fit_are_refused(
     engine._probe = Probe(lambda tokens: score_logprobs(old_policy, tokens), 1200)
     try:
         await engine.load_weights(7, named_weights(old_policy))
-        engine._probe = Probe(lambda tokens: score_logprobs(new_policy, tokens), 1200)
-        with pytest.raises(InfraError, match="probe") as caught:
-            await engine.load_weights(8, named_weights(old_policy))
-        assert caught.value.cause == "weights_differ"
     finally:
         engine._probe = None
+    await exact(engine, old_policy, 7)
 
 
 async def test_a_killed_server_loses_no_request_and_comes_back_with_the_current_weights(
     engine: VLLMServers, new_policy: Policy
 ) -> None:
-    async with asyncio.timeout(280):
-        while engine.servers_up < 2:  # the test before may have taken one out
-            await asyncio.sleep(0.2)
+    async with asyncio.timeout(500):
         await engine.load_weights(9, named_weights(new_policy))
         tasks = [
             asyncio.create_task(
@@ -150,7 +146,8 @@ async def test_a_killed_server_loses_no_request_and_comes_back_with_the_current_
             await asyncio.sleep(0.2)
         for i in range(4):
             await exact(engine, new_policy, 9, f"after{i}")
-        assert len({id(engine._homes[f"after{i}"]) for i in range(4)}) == 2
+        # New conversations go where few are: to the one that lost its own.
+        assert engine._fleet.homes["after0"] is engine._fleet.servers[0]
 
 
 async def test_adapters_are_loaded_hot(model_dir: Path, old_policy: Policy, tmp_path: Path) -> None:

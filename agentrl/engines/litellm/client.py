@@ -111,6 +111,13 @@ def litellm() -> ModuleType:
     return library
 
 
+async def imported() -> ModuleType:
+    """The library; its first import does not block the event loop."""
+    if litellm.cache_info().currsize:
+        return litellm()
+    return await asyncio.to_thread(litellm)
+
+
 class Client:
     """Sends requests to one endpoint; at most `endpoint.concurrency` of them at once.
 
@@ -126,7 +133,7 @@ class Client:
     async def supports(self, parameter: str) -> bool:
         """Whether litellm passes this request parameter on to the provider."""
         if self._supported is None:
-            library = await asyncio.to_thread(litellm)
+            library = await imported()
             names = library.get_supported_openai_params(model=self.endpoint.model)
             self._supported = frozenset(names or ())
         return parameter in self._supported
@@ -139,7 +146,7 @@ class Client:
                 answer is that asking again is no use (key, model name, too long a prompt).
         """
         endpoint = self.endpoint
-        await asyncio.to_thread(litellm)
+        await imported()
         started = time.monotonic()
         last: list[BaseException] = []
         try:

@@ -10,22 +10,25 @@ from collections.abc import Callable, Collection, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agentrl.core import AgentRLError, ConfigError, Generation, InfraError, Sampling, TokenScores
 from agentrl.engines.tokens import checked_tokens
 from agentrl.engines.vllm.checks import Probe, as_tensors, checkpoint_shapes
+from agentrl.engines.vllm.llm import read_generation, start
 from agentrl.engines.vllm.reading import (
     check_span,
-    generation,
+    encoded,
     nothing,
     read_scores,
     refuse_more_than_logprobs,
-    spread,
 )
 from agentrl.engines.vllm.settings import VLLMSettings, sampling_fields
+
+if TYPE_CHECKING:
+    from agentrl.models import ChatTokenizer
 
 _WHERE = "vllm engine"
 
@@ -57,13 +60,19 @@ class VLLMEngine:
 
     Args:
         probe: compared after every update; None: nothing is compared.
+        tokenizer: for `encode`; vLLM itself is never given text.
     """
 
     def __init__(
-        self, settings: VLLMSettings, *, seed: int = 0, probe: Probe | None = None
+        self,
+        settings: VLLMSettings,
+        *,
+        seed: int = 0,
+        probe: Probe | None = None,
+        tokenizer: ChatTokenizer | None = None,
     ) -> None:
         self.settings = settings
-        self._seed, self._probe = seed, probe
+        self._seed, self._probe, self._tokenizer = seed, probe, tokenizer
         self._shapes = checkpoint_shapes(settings.model)
         self._numbers = itertools.count(1)
         self._sessions: set[str] = set()
@@ -117,7 +126,8 @@ class VLLMEngine:
                 return nothing()
             fields = sampling_fields(sampling.temperature, room, sampling.stop, self._seed + seed)
             adapter = waiting.adapter = self._adapter
-            waiting.read = lambda output: _read_generation(output, adapter)
+            drawn_by = adapter.version if adapter else None
+            waiting.read = lambda output: read_generation(output, drawn_by, _WHERE)
             return self._add(ids, fields, waiting)
 
         return await self._request(begin)
@@ -146,6 +156,10 @@ class VLLMEngine:
             return self._add(ids, fields, waiting)
 
         return await self._request(begin)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of plain text."""
+        return encoded(self._tokenizer, text)
 
     async def load_weights(
         self, version: int, weights: Mapping[str, Any] | Path | None = None
@@ -336,46 +350,6 @@ class VLLMEngine:
 
     def _gone(self) -> InfraError:
         return self._lost or _lost("the engine is closed")
-
-
-def start(settings: VLLMSettings) -> Any:
-    """vLLM's engine, with its core in this process.
-
-    vLLM seeds the process's generators on its way; they are put back.
-    """
-    import random
-
-    import torch
-    from vllm.engine.arg_utils import EngineArgs
-    from vllm.v1.engine.llm_engine import LLMEngine
-    from vllm.v1.executor import Executor
-
-    mine, numpys = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        # In this very process when one device will do: vLLM's CPU build would start a worker.
-        alone = {"distributed_executor_backend": "uni"} if settings.tensor_parallel == 1 else {}
-        config = EngineArgs(**alone, **settings.arguments()).create_engine_config()
-        engine = LLMEngine(
-            vllm_config=config,
-            executor_class=Executor.get_class(config),
-            log_stats=False,
-            multiprocess_mode=False,
-        )
-    random.setstate(mine)
-    np.random.set_state(numpys)
-    return engine
-
-
-def _read_generation(output: Any, adapter: _Adapter | None) -> Generation:
-    (said,) = output.outputs
-    tokens = list(said.token_ids)
-    logprobs = [entry[token].logprob for token, entry in zip(tokens, said.logprobs, strict=True)]
-    if adapter is None:
-        spans = [(s.version, s.start, s.end) for s in said.weight_versions or ()]
-        weights = spread(spans, len(tokens))
-    else:
-        weights = np.full(len(tokens), adapter.version, np.int32)
-    return generation(tokens, logprobs, weights, said.finish_reason, _WHERE)
 
 
 def _tell(

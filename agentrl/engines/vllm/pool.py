@@ -9,9 +9,8 @@ import sys
 from collections import Counter
 from collections.abc import Collection, Mapping
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,9 +18,11 @@ from agentrl.core import ConfigError, Generation, InfraError, Sampling, TokenSco
 from agentrl.engines.tokens import checked_tokens
 from agentrl.engines.vllm.checks import Probe, as_tensors, checkpoint_shapes
 from agentrl.engines.vllm.client import TokenClient
+from agentrl.engines.vllm.fleet import Fleet, Patience, Server, lost
 from agentrl.engines.vllm.process import ServerProcess
 from agentrl.engines.vllm.reading import (
     check_span,
+    encoded,
     generation,
     nothing,
     read_scores,
@@ -31,45 +32,10 @@ from agentrl.engines.vllm.reading import (
 from agentrl.engines.vllm.settings import VLLMSettings, sampling_fields
 from agentrl.engines.vllm.transfer import SharedWeights
 
+if TYPE_CHECKING:
+    from agentrl.models import ChatTokenizer
+
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, frozen=True)
-class Patience:
-    """Seconds and counts of a `VLLMServers`.
-
-    Attributes:
-        start: seconds until a server that was started must answer.
-        health: seconds between two looks at a server; a look may take as long.
-        load: seconds for one server to take weights over.
-        attempts: servers that a request is sent to before it is given up.
-        restarts: how often one server is started again.
-    """
-
-    start: float = 900.0
-    health: float = 5.0
-    load: float = 600.0
-    attempts: int = 4
-    restarts: int = 10
-
-
-@dataclass(slots=True, eq=False)
-class _Server:
-    """A server and what we know of it.
-
-    Attributes:
-        up: answers, and has the current weights.
-        suspect: set when a request failed on it: looked at at once.
-        given_up: why it is not started again.
-    """
-
-    client: TokenClient
-    process: ServerProcess | None
-    up: bool = False
-    in_flight: int = 0
-    restarts: int = 0
-    suspect: asyncio.Event = field(default_factory=asyncio.Event)
-    given_up: InfraError | None = None
 
 
 class VLLMServers:
@@ -91,6 +57,7 @@ class VLLMServers:
         threads: OMP_NUM_THREADS of each server.
         key: bearer token of the servers.
         probe: compared on every server after every update; None: nothing is compared.
+        tokenizer: for `encode`; servers are never given text.
     """
 
     def __init__(
@@ -107,6 +74,7 @@ class VLLMServers:
         key: str = "",
         seed: int = 0,
         probe: Probe | None = None,
+        tokenizer: ChatTokenizer | None = None,
         patience: Patience | None = None,
     ) -> None:
         if bool(count) == bool(urls):
@@ -114,23 +82,29 @@ class VLLMServers:
         if devices and len(devices) != count:
             raise ConfigError(f"{len(devices)} sets of devices for {count} servers")
         self.settings, self.patience = settings, patience or Patience()
-        self._urls, self._count, self._python, self._logs = list(urls), count, python, logs
-        self._devices, self._threads, self._key = list(devices), threads, key
-        self._folder = weights_folder
-        self._seed, self._probe = seed, probe
+        processes = [
+            ServerProcess(
+                settings,
+                python=python,
+                log=logs / f"vllm-{i}.log",
+                devices=devices[i] if devices else None,
+                threads=threads,
+            )
+            for i in range(count)
+        ]
+        # Clients need an event loop: they are made with the first request.
+        self._sources: list[tuple[str, ServerProcess | None]] = [(p.url, p) for p in processes]
+        self._sources += [(url, None) for url in urls]
+        self._key, self._folder = key, weights_folder
+        self._seed, self._probe, self._tokenizer = seed, probe, tokenizer
         self._shapes = checkpoint_shapes(settings.model)
-        self._servers: list[_Server] = []
-        self._keepers: list[asyncio.Task[None]] = []
-        self._homes: dict[str, _Server] = {}
+        self._fleet = Fleet([], self.patience, self._equip, self._equipped)
         self._longest = 0
         self._version = 0
         self._shared: SharedWeights | None = None
         self._full_version = 0
         self._adapter: tuple[str, Path, int] | None = None
         self._adapter_users: Counter[str] = Counter()
-        # One update at a time, and none while a server that was started again takes weights over.
-        self._updating = asyncio.Lock()
-        self._changed = asyncio.Condition()
         self._closed = False
 
     @property
@@ -141,28 +115,27 @@ class VLLMServers:
     @property
     def sessions(self) -> Collection[str]:
         """Conversations that have begun and not ended."""
-        return frozenset(self._homes)
+        return frozenset(self._fleet.homes)
 
     @property
     def servers_up(self) -> int:
         """Servers that take requests now."""
-        return sum(s.up for s in self._servers)
+        return len(self._fleet.ups)
 
     @property
     def pids(self) -> list[int | None]:
         """Process ids of the servers that were started here."""
-        return [s.process.pid for s in self._servers if s.process]
+        return [s.process.pid for s in self._fleet.servers if s.process]
 
     async def ready(self) -> None:
         """Start the servers, once, and wait for the first. Raises InfraError when none comes up."""
         if self._closed:
-            raise InfraError("engine_lost", "the engine is closed", where="vllm servers")
-        if not self._servers:
-            self._begin()
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.servers_up or not self._hopeful)
-        if not self.servers_up:
-            raise self._all_gone()
+            raise lost("the engine is closed")
+        if not self._fleet.servers:
+            servers = [Server(TokenClient(url, key=self._key), p) for url, p in self._sources]
+            self._fleet.servers = servers
+            self._fleet.begin()
+        await self._fleet.some()
 
     async def generate(
         self,
@@ -212,6 +185,10 @@ class VLLMServers:
         found, _, _ = await self._ask(ids, _SCORING, "")
         return read_scores(found["prompt_logprobs"], ids, start)
 
+    def encode(self, text: str) -> list[int]:
+        """Token ids of plain text."""
+        return encoded(self._tokenizer, text)
+
     async def load_weights(
         self, version: int, weights: Mapping[str, Any] | Path | None = None
     ) -> None:
@@ -229,10 +206,10 @@ class VLLMServers:
         if weights is None:
             raise ConfigError("vLLM servers have weights of their own: give them tensors")
         await self.ready()
-        async with self._updating:
+        async with self._fleet.updating:
             if isinstance(weights, Path) and (weights / "adapter_config.json").is_file():
                 old, self._adapter = self._adapter, (f"agentrl-{version}", weights, version)
-                await self._everywhere(self._push_adapter)
+                await self._fleet.everywhere(self._push_adapter)
                 if old is not None:
                     await self._retire(old[0])
             else:
@@ -240,28 +217,19 @@ class VLLMServers:
                 self._shared = self._shared or SharedWeights(self._folder)
                 await asyncio.to_thread(self._shared.write, tensors)
                 self._full_version, self._adapter = version, None
-                await self._everywhere(self._push_weights)
+                await self._fleet.everywhere(self._push_weights)
             self._version = version
         await self.ready()
 
     async def end_session(self, session: str) -> None:
-        self._homes.pop(session, None)
+        self._fleet.homes.pop(session, None)
 
     async def close(self) -> None:
         """End the servers that were started here; whoever still waits gets `engine_lost`."""
         self._closed = True
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
-        for server in self._servers:
-            server.up, server.given_up = False, _lost("the engine is closed")
-            await server.client.close()
-        await asyncio.gather(*(s.process.stop() for s in self._servers if s.process))
+        await self._fleet.close()
         if self._shared is not None:
             self._shared.close()
-        await self._tell()
-
-    # Requests.
 
     async def _ask(
         self, ids: list[int], fields: dict[str, Any], session: str
@@ -270,7 +238,7 @@ class VLLMServers:
         failed: InfraError | None = None
         tried: set[int] = set()
         for _ in range(self.patience.attempts):
-            server = await self._pick(session, tried)
+            server = await self._fleet.pick(session, tried)
             tried.add(id(server))
             adapter = self._adapter
             name = adapter[0] if adapter else ""
@@ -282,7 +250,7 @@ class VLLMServers:
             except InfraError as error:
                 failed = error
                 server.suspect.set()
-                self._homes.pop(session, None)
+                self._fleet.homes.pop(session, None)
             finally:
                 server.in_flight -= 1
                 self._adapter_users[name] -= 1
@@ -291,45 +259,19 @@ class VLLMServers:
         assert failed is not None
         raise failed
 
-    async def _pick(self, session: str, tried: Collection[int] = ()) -> _Server:
-        """The session's server, or the one with least in flight, one that has not been tried before
-        those that have; waits while none is up."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.servers_up or not self._hopeful)
-        ups = [s for s in self._servers if s.up]
-        if not ups:
-            raise self._all_gone()
-        home = self._homes.get(session)
-        if home is None or not home.up:
-            homes = Counter(id(s) for s in self._homes.values())
-            home = min(ups, key=lambda s: (id(s) in tried, s.in_flight, homes[id(s)]))
-            if session:
-                self._homes[session] = home
-        return home
+    async def _equip(self, server: Server) -> None:
+        """What a server must have before it is asked anything."""
+        self._longest = await server.client.limits()
+        if self._shared is not None:
+            await self._push_weights(server)
+        if self._adapter is not None:
+            await self._push_adapter(server)
 
-    # Weights.
+    async def _equipped(self, server: Server) -> bool:
+        """One that somebody else started again has forgotten what it was given."""
+        return self._shared is None or await server.client.weight_version() != "default"
 
-    async def _everywhere(self, push: Any) -> None:
-        """Hand something to all servers that are up; who fails is taken out."""
-        ups = [s for s in self._servers if s.up]
-        try:
-            outcomes = await asyncio.gather(*(push(s) for s in ups), return_exceptions=True)
-        except asyncio.CancelledError:
-            for server in ups:  # half of an update may be in any of them
-                server.up = False
-                server.suspect.set()
-            raise
-        for server, outcome in zip(ups, outcomes, strict=True):
-            if outcome is None:
-                continue
-            server.up = False
-            server.suspect.set()
-            _LOG.warning("%s: cannot take weights over: %s", server.client.url, outcome)
-            wrong = isinstance(outcome, InfraError) and outcome.cause == "weights_differ"
-            if wrong or not isinstance(outcome, InfraError):
-                raise outcome
-
-    async def _push_weights(self, server: _Server) -> None:
+    async def _push_weights(self, server: Server) -> None:
         """On an error the server stays paused: it may have half of the weights."""
         assert self._shared is not None
         client = server.client
@@ -342,7 +284,7 @@ class VLLMServers:
             scores = read_scores(found["prompt_logprobs"], tokens, 1)
             self._probe.check(tokens, scores, client.url, self._full_version)
 
-    async def _push_adapter(self, server: _Server) -> None:
+    async def _push_adapter(self, server: Server) -> None:
         assert self._adapter is not None
         name, path, _ = self._adapter
         await server.client.load_adapter(name, str(path.absolute()))
@@ -352,107 +294,9 @@ class VLLMServers:
         if self._adapter_users[name] > 0:
             return
         del self._adapter_users[name]
-        for server in [s for s in self._servers if s.up]:
+        for server in self._fleet.ups:
             with contextlib.suppress(ConfigError, InfraError):
                 await server.client.unload_adapter(name)
 
-    # Keeping servers up. One task each.
-
-    def _begin(self) -> None:
-        for url in self._urls:
-            self._servers.append(_Server(TokenClient(url, key=self._key), None))
-        for i in range(self._count):
-            process = ServerProcess(
-                self.settings,
-                python=self._python,
-                log=self._logs / f"vllm-{i}.log",
-                devices=self._devices[i] if self._devices else None,
-                threads=self._threads,
-            )
-            self._servers.append(_Server(TokenClient(process.url, key=self._key), process))
-        self._keepers = [asyncio.create_task(self._keep(server)) for server in self._servers]
-
-    async def _keep(self, server: _Server) -> None:
-        """Bring a server up, watch it, and begin again when it is gone."""
-        try:
-            while True:
-                try:
-                    await self._bring_up(server)
-                    await self._watch(server)
-                    _LOG.warning("%s does not answer any more", server.client.url)
-                except InfraError as error:
-                    _LOG.warning("%s", error)
-                    if server.process and server.restarts >= self.patience.restarts:
-                        server.given_up = error
-                        return
-                server.up = False
-                server.restarts += 1
-                if server.process:
-                    await server.process.stop()
-                else:
-                    await asyncio.sleep(self.patience.health)
-        except Exception as error:  # noqa: BLE001 (told to everyone who waits)
-            server.given_up = _lost(f"{server.client.url}: {type(error).__name__}: {error}")
-        finally:
-            server.up = False
-            await self._tell()
-
-    async def _bring_up(self, server: _Server) -> None:
-        """Start it when it is ours, wait until it answers, give it the current weights."""
-        process, client = server.process, server.client
-        if process is not None:
-            process.start()
-            client.url = process.url
-        deadline = asyncio.get_running_loop().time() + self.patience.start
-        while not await client.healthy():
-            if process is not None and not process.alive:
-                raise process.died()
-            if asyncio.get_running_loop().time() > deadline:
-                raise _lost(f"{client.url} did not answer within {self.patience.start:g} s")
-            await asyncio.sleep(0.25)
-        self._longest = await client.limits()
-        async with self._updating:
-            if self._shared is not None:
-                await self._push_weights(server)
-            if self._adapter is not None:
-                await self._push_adapter(server)
-            server.suspect.clear()
-            server.up = True
-        await self._tell()
-
-    async def _watch(self, server: _Server) -> None:
-        """Returns when the server is gone, or has not the weights it should have."""
-        while server.up:
-            # Not wait_for: before Python 3.12 it can swallow a cancellation.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.patience.health):
-                    await server.suspect.wait()
-            server.suspect.clear()
-            if not server.up or (server.process is not None and not server.process.alive):
-                return
-            if not await server.client.healthy(max(self.patience.health, 1.0)):
-                return
-            async with self._updating:
-                # One that somebody else started again has forgotten what it was given.
-                if self._shared and await server.client.weight_version() == "default":
-                    return
-
-    @property
-    def _hopeful(self) -> bool:
-        """Whether any server may still come up."""
-        return any(s.given_up is None for s in self._servers)
-
-    async def _tell(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
-
-    def _all_gone(self) -> InfraError:
-        reasons = [str(s.given_up) for s in self._servers if s.given_up]
-        return _lost("no server is left" + (f": {reasons[0]}" if reasons else ""))
-
 
 _SCORING = sampling_fields(0.0, 1, (), 0) | {"prompt_logprobs": 0}
-
-
-def _lost(what: str) -> InfraError:
-    return InfraError("engine_lost", what, where="vllm servers")

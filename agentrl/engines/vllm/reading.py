@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agentrl.core import ConfigError, Generation, InfraError, TokenScores
 from agentrl.core.engine import FinishReason
+
+if TYPE_CHECKING:
+    from agentrl.models import ChatTokenizer
 
 _REASONS: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
 
@@ -69,6 +72,13 @@ def read_scores(
     if np.isnan(out).any():
         raise InfraError("bad_logits", "vLLM gives log-probabilities that are NaN")
     return TokenScores(out)
+
+
+def encoded(tokenizer: ChatTokenizer | None, text: str) -> list[int]:
+    """Raises ConfigError without a tokenizer."""
+    if tokenizer is None:
+        raise ConfigError("this engine was given no tokenizer", fix="pass tokenizer=")
+    return tokenizer.encode_plain(text)
 
 
 def check_span(start: int, length: int, longest: int) -> None:

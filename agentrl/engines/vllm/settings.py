@@ -60,6 +60,9 @@ class VLLMSettings:
             "disable_log_stats": True,
             "worker_extension_cls": WORKER,
         }
+        if self.tensor_parallel == 1:
+            # No process for one worker: the CPU build would start one.
+            found["distributed_executor_backend"] = "uni"
         if self.lora_rank:
             # The old adapter serves out its requests beside the new one.
             rank = next((r for r in _RANKS if r >= self.lora_rank), self.lora_rank)

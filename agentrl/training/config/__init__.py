@@ -2,6 +2,7 @@
 
 from agentrl.training.config.engines import (
     EndpointConfig,
+    LiteLLMChatConfig,
     LiteLLMConfig,
     ScriptedConfig,
     TransformersConfig,
@@ -30,6 +31,7 @@ __all__ = [
     "DockerConfig",
     "EndpointConfig",
     "EvalConfig",
+    "LiteLLMChatConfig",
     "LiteLLMConfig",
     "ModelConfig",
     "ProcessConfig",

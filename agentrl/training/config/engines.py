@@ -96,6 +96,14 @@ class LiteLLMConfig(EndpointConfig):
     kind: Literal["litellm"] = "litellm"
 
 
+class LiteLLMChatConfig(EndpointConfig):
+    """A judge, teacher or simulator behind an API."""
+
+    kind: Literal["litellm"] = "litellm"
+    cache: str | None = None
+    """File that keeps its answers, shared by runs that name it; None: every question is sent."""
+
+
 class ScriptedConfig(Section):
     """A program in the place of the policy: for tests, examples and warm-start episodes."""
 
