@@ -50,8 +50,8 @@ class SupervisedSandbox:
         cwd: str | None = None,
         env: dict[str, str] | None = None,
     ) -> ExecResult:
-        script = _script(command, None if cwd is None else self.path(cwd), env or {})
-        spec = {"op": "shell", "command": script, "timeout": timeout, "limit": max_output}
+        text = script(command, None if cwd is None else self.path(cwd), env or {})
+        spec = {"op": "shell", "command": text, "timeout": timeout, "limit": max_output}
         async with self._turn:
             sink = Collected()
             result = await self._finished(sink, self._channel.open(b"R", spec, sink), timeout)
@@ -171,7 +171,7 @@ class SupervisedSandbox:
         return str(result["tail"])
 
 
-def _script(command: str, cwd: str | None, env: dict[str, str]) -> str:
+def script(command: str, cwd: str | None, env: dict[str, str]) -> str:
     """The command with its directory and variables put before it on its first line."""
     if "\0" in command:
         raise ValueError("a command cannot contain a null character")

@@ -28,6 +28,7 @@ UID = 1000
 HOME = "/home/agent"
 START_SECONDS = 60.0
 MB = 1 << 20
+PODMAN_PROCESSES = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,11 @@ class DockerSandbox(SupervisedSandbox):
 
     async def _open(self) -> None:
         self.id = f"agentrl-{secrets.token_hex(4)}"
-        self._channel = Channel(self.id, program(supervisor_config(self.workdir)), docker=True)
+        self._channel = Channel(
+            self.id,
+            program(supervisor_config(self.workdir, podman=self._engine.podman)),
+            docker=True,
+        )
         # Also at interpreter exit, but not in a forked child of the owner.
         self._remove = weakref.finalize(
             self, remove_own, os.getpid(), self._engine, self.id
@@ -132,11 +137,15 @@ class DockerSandbox(SupervisedSandbox):
         return stream
 
     def _config(self) -> dict[str, Any]:
-        return container_config(self.image, _host_config(self.limits, self.workdir))
+        return container_config(
+            self.image, _host_config(self.limits, self.workdir, self._engine.podman)
+        )
 
 
-def supervisor_config(workdir: str) -> dict[str, Any]:
+def supervisor_config(workdir: str, *, podman: bool = False) -> dict[str, Any]:
     """What a supervisor has to know, see `inside/supervisor.py`."""
+    # Podman leaves it writable beside a read-only root.
+    more = [["/var/tmp", 0o1777]] if podman else []
     return {
         "uid": UID,
         "workdir": workdir,
@@ -148,15 +157,21 @@ def supervisor_config(workdir: str) -> dict[str, Any]:
             ["/tmp", 0o1777],
             ["/dev/shm", 0o1777],
             ["/dev/mqueue", 0o1777],
+            *more,
         ],
     }
 
 
-def writable_folders(limits: Limits, workdir: str) -> dict[str, str]:
-    """Options of the tmpfs at each."""
+def writable_folders(limits: Limits, workdir: str, *, podman: bool = False) -> dict[str, str]:
+    """Options of the tmpfs at each.
 
-    def tmpfs(size_mb: int, owned: str) -> str:
-        return f"size={size_mb}m,nr_inodes={limits.inodes},{owned}"
+    Podman takes neither a number of inodes (they count as memory all the same) nor an owner.
+    """
+
+    def tmpfs(size_mb: int, mode: str) -> str:
+        if podman:
+            return f"size={size_mb}m,mode=1777"
+        return f"size={size_mb}m,nr_inodes={limits.inodes},{mode}"
 
     mine = f"mode=0755,uid={UID},gid={UID}"
     return {
@@ -166,8 +181,12 @@ def writable_folders(limits: Limits, workdir: str) -> dict[str, str]:
     }
 
 
-def _host_config(limits: Limits, workdir: str) -> dict[str, Any]:
+def _host_config(limits: Limits, workdir: str, podman: bool) -> dict[str, Any]:
     memory = limits.memory_mb * MB
+    ulimits = {"core": 0, "nofile": limits.open_files}
+    if podman:
+        # It would ask for more than many hosts allow; what limits a container is PidsLimit.
+        ulimits["nproc"] = PODMAN_PROCESSES
     return {
         "AutoRemove": True,
         "NetworkMode": "none",
@@ -182,13 +201,10 @@ def _host_config(limits: Limits, workdir: str) -> dict[str, Any]:
         "PidsLimit": limits.pids,
         "NanoCpus": int(limits.cpus * 1e9),
         "ShmSize": 64 * MB,
-        "Ulimits": [
-            {"Name": "core", "Soft": 0, "Hard": 0},
-            {"Name": "nofile", "Soft": limits.open_files, "Hard": limits.open_files},
-        ],
+        "Ulimits": [{"Name": n, "Soft": value, "Hard": value} for n, value in ulimits.items()],
         "Tmpfs": {
             path: f"rw,exec,nosuid,nodev,{options}"
-            for path, options in writable_folders(limits, workdir).items()
+            for path, options in writable_folders(limits, workdir, podman=podman).items()
         },
         "IpcMode": "private",
         # Output of the agent must not fill the host's disk.

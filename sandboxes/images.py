@@ -90,10 +90,8 @@ def _from_local_files(engine: DockerEngine) -> str:
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder, "root.tar")
             localfiles.write(localfiles.collect(TESTING), target)
-            repository, _, version = tag.partition(":")
-            engine.api.import_image_from_file(
-                str(target), repository=repository, tag=version, changes=CHANGES
-            )
+            # Name and tag in one: Podman's API overlooks a tag of its own.
+            engine.api.import_image_from_file(str(target), repository=tag, changes=CHANGES)
 
     return _built(engine, tag, build)
 

@@ -6,6 +6,7 @@ import os
 import platform
 from pathlib import Path
 
+from agentrl.core import SandboxError
 from agentrl.sandboxes.engine import DockerEngine
 
 OWNER = "agentrl.owner"
@@ -54,7 +55,10 @@ def reap(engine: DockerEngine) -> list[str]:
 
 
 def remove(engine: DockerEngine, container: str) -> None:
-    """Remove a container with all it runs; nothing when it is gone already."""
+    """Remove a container with all it runs; nothing when it is gone already.
+
+    Raises SandboxError. One whose engine is down is noted, for `sweep`.
+    """
     import docker.errors
 
     def attempt() -> None:
@@ -67,7 +71,18 @@ def remove(engine: DockerEngine, container: str) -> None:
             if error.status_code != 409:
                 raise
 
-    engine.checked(attempt)
+    try:
+        engine.checked(attempt)
+    except SandboxError:
+        engine.unremoved.add(container)
+        raise
+    engine.unremoved.discard(container)
+
+
+def sweep(engine: DockerEngine) -> None:
+    """Remove what could not be removed before. Raises SandboxError when it still cannot."""
+    for container in sorted(engine.unremoved):
+        remove(engine, container)
 
 
 def _machine() -> str:
