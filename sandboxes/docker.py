@@ -144,16 +144,16 @@ class DockerSandbox(SupervisedSandbox):
 
 def supervisor_config(workdir: str, *, podman: bool = False) -> dict[str, Any]:
     """What a supervisor has to know, see `inside/supervisor.py`."""
-    # Podman leaves it writable beside a read-only root.
-    more = [["/var/tmp", 0o1777]] if podman else []
+    # Podman gives a tmpfs no owner, and leaves one more folder writable beside a read-only root.
+    mine, more = (0o1777, [["/var/tmp", 0o1777]]) if podman else (0o755, [])
     return {
         "uid": UID,
         "workdir": workdir,
         "env": {"HOME": HOME, "USER": "agent", "LANG": "C.UTF-8", "TMPDIR": "/tmp"},
         "rlimits": {"core": 0},
         "writable": [
-            [workdir, 0o755],
-            [HOME, 0o755],
+            [workdir, mine],
+            [HOME, mine],
             ["/tmp", 0o1777],
             ["/dev/shm", 0o1777],
             ["/dev/mqueue", 0o1777],
@@ -170,7 +170,7 @@ def writable_folders(limits: Limits, workdir: str, *, podman: bool = False) -> d
 
     def tmpfs(size_mb: int, mode: str) -> str:
         if podman:
-            return f"size={size_mb}m,mode=1777"
+            return f"size={size_mb}m"
         return f"size={size_mb}m,nr_inodes={limits.inodes},{mode}"
 
     mine = f"mode=0755,uid={UID},gid={UID}"
@@ -181,12 +181,16 @@ def writable_folders(limits: Limits, workdir: str, *, podman: bool = False) -> d
     }
 
 
-def _host_config(limits: Limits, workdir: str, podman: bool) -> dict[str, Any]:
-    memory = limits.memory_mb * MB
-    ulimits = {"core": 0, "nofile": limits.open_files}
+def ulimits(limits: Limits, *, podman: bool) -> list[dict[str, Any]]:
+    values = {"core": 0, "nofile": limits.open_files}
     if podman:
         # It would ask for more than many hosts allow; what limits a container is PidsLimit.
-        ulimits["nproc"] = PODMAN_PROCESSES
+        values["nproc"] = PODMAN_PROCESSES
+    return [{"Name": name, "Soft": value, "Hard": value} for name, value in values.items()]
+
+
+def _host_config(limits: Limits, workdir: str, podman: bool) -> dict[str, Any]:
+    memory = limits.memory_mb * MB
     return {
         "AutoRemove": True,
         "NetworkMode": "none",
@@ -201,7 +205,7 @@ def _host_config(limits: Limits, workdir: str, podman: bool) -> dict[str, Any]:
         "PidsLimit": limits.pids,
         "NanoCpus": int(limits.cpus * 1e9),
         "ShmSize": 64 * MB,
-        "Ulimits": [{"Name": n, "Soft": value, "Hard": value} for n, value in ulimits.items()],
+        "Ulimits": ulimits(limits, podman=podman),
         "Tmpfs": {
             path: f"rw,exec,nosuid,nodev,{options}"
             for path, options in writable_folders(limits, workdir, podman=podman).items()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from pathlib import Path
 
 from agentrl.core import SandboxError
 from agentrl.sandboxes.engine import DockerEngine
 
 OWNER = "agentrl.owner"
+PODMAN_TRIES = 50
 
 
 def owner() -> str:
@@ -62,14 +64,20 @@ def remove(engine: DockerEngine, container: str) -> None:
     import docker.errors
 
     def attempt() -> None:
-        try:
-            engine.api.remove_container(container, force=True, v=True)
-        except docker.errors.NotFound:
-            pass
-        except docker.errors.APIError as error:
-            # 409: it is being removed at this moment, by itself or by somebody else.
-            if error.status_code != 409:
-                raise
+        for left in reversed(range(PODMAN_TRIES)):
+            try:
+                engine.api.remove_container(container, force=True, v=True)
+                return
+            except docker.errors.NotFound:
+                return
+            except docker.errors.APIError as error:
+                # 409: it is being removed at this moment, by itself or by somebody else. Podman
+                # then fails in other ways.
+                if error.status_code == 409:
+                    return
+                if not engine.podman or not left:
+                    raise
+            time.sleep(0.2)
 
     try:
         engine.checked(attempt)

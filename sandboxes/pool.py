@@ -232,7 +232,12 @@ class DockerPool(Pool):
 
     async def _create_fresh(self) -> Sandbox:
         await self._connected()
-        hive = await self._patiently(self._current_hive)
+        try:
+            hive = await self._patiently(self._current_hive)
+        except SandboxError as error:
+            if error.cause != "docker_refused":
+                raise
+            self._wants_hive, hive = False, None
         return await (hive.cell() if hive else self._from(self._unused))
 
     async def _patiently(self, start: Callable[[], Awaitable[T]]) -> T:
