@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from agentrl.core import SandboxError
 from agentrl.sandboxes.engine import DockerEngine
@@ -42,7 +46,8 @@ def alive(label: str) -> bool:
 
 
 def reap(engine: DockerEngine) -> list[str]:
-    """Remove the containers whose owner is gone; returns their names.
+    """Remove the containers whose owner is gone, and the networks, volumes and images that carry
+    the label of such an owner; returns their names.
 
     Containers normally end by themselves when the stream to their owner breaks, also when it was
     killed. This catches the rest, such as those of an engine that was down at that moment.
@@ -53,6 +58,27 @@ def reap(engine: DockerEngine) -> list[str]:
         if not alive(container["Labels"][OWNER]):
             remove(engine, container["Id"])
             removed.append(container["Names"][0].lstrip("/"))
+    return removed + _reap_others(engine)
+
+
+def _reap_others(engine: DockerEngine) -> list[str]:
+    """What is still in use by somebody stays, for Docker refuses to remove it."""
+    api, wanted = engine.api, {"label": OWNER}
+    volumes = engine.checked(lambda: api.volumes(filters=wanted))["Volumes"] or []
+    kinds: list[tuple[list[dict[str, Any]], str, Callable[[str], object]]] = [
+        (engine.checked(lambda: api.networks(filters=wanted)), "Id", api.remove_network),
+        (volumes, "Name", api.remove_volume),
+        (engine.checked(lambda: api.images(filters=wanted)), "Id", api.remove_image),
+    ]
+    removed = []
+    for things, key, take in kinds:
+        for thing in things:
+            if alive((thing.get("Labels") or {})[OWNER]):
+                continue
+            name = (thing.get("RepoTags") or [thing.get("Name") or thing[key]])[0]
+            with contextlib.suppress(SandboxError):
+                engine.checked(partial(take, name if "RepoTags" in thing else thing[key]))
+                removed.append(str(name))
     return removed
 
 

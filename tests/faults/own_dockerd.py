@@ -12,7 +12,15 @@ from pathlib import Path
 
 from agentrl.sandboxes import docker_available
 
-OPTIONS = ("--bridge=none", "--iptables=false", "--shutdown-timeout=1")
+# No --bridge=none: it would take the bridge of the machine's own engine away.
+OPTIONS = (
+    "--iptables=false",
+    "--ip6tables=false",
+    "--ip-forward=false",
+    "--ip-masq=false",
+    "--userland-proxy=false",
+    "--shutdown-timeout=1",
+)
 
 
 class OwnEngine:
