@@ -19,6 +19,7 @@ from pathlib import Path
 
 from agentrl.core import ConfigError, SandboxError
 from agentrl.sandboxes import localfiles
+from agentrl.sandboxes.collect import note_use
 from agentrl.sandboxes.engine import DockerEngine
 
 TESTING = ("pytest",)
@@ -161,6 +162,7 @@ def _built(engine: DockerEngine, tag: str, build: Callable[[], None]) -> str:
         engine.checked(build)
         if not engine.checked(lambda: exists(engine, tag)):
             raise SandboxError("docker_refused", f"the image {tag} was not built")
+    note_use(tag)
     return tag
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from agentrl.core import PYTEST_IMPORTS, Sandbox, SandboxError
+from agentrl.sandboxes.collect import note_use
 from agentrl.sandboxes.docker import DockerSandbox, Limits
 from agentrl.sandboxes.engine import DockerEngine
 from agentrl.sandboxes.hive import Hive
@@ -297,6 +298,7 @@ class DockerPool(Pool):
         reap(engine)
         if self.image is None:
             self.image = ensure_image(engine=engine)
+        note_use(self.image)
         return engine
 
 
