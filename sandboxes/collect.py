@@ -30,7 +30,7 @@ class ImageUse:
 
 
 def note_use(tag: str) -> None:
-    """Remember that an image was asked for; Docker itself does not. It is advice: failing is fine."""
+    """Remember that an image was asked for, for Docker does not. Only advice: it never fails."""
     with contextlib.suppress(OSError):
         mark = _mark(tag)
         mark.parent.mkdir(parents=True, exist_ok=True)
