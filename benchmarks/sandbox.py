@@ -1,106 +1,280 @@
-"""What a sandbox costs, on this machine now: `python benchmarks/sandbox.py [IMAGE]`.
+"""What a sandbox costs, beside SWE-ReX, mini-swe-agent's Docker environment and `docker exec`.
 
-Milliseconds, median (fastest) of many; the load average stands beside each, for other work on the
-machine goes into all of them. `docker exec` is measured on the same container.
+    python benchmarks/sandbox.py [--json] [--image TAG] [--peers PYTHON]
+
+`--peers` names the Python of an environment that has `swe-rex` and `mini-swe-agent`; without it
+they are left out. All contenders run the same image in one run, one after the other; the load
+average stands beside, for other work on the machine goes into all of them. The last line is one
+JSON object.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import io
+import json
 import os
 import statistics
+import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
-from agentrl.sandboxes import DockerEngine, DockerPool, DockerSandbox, ensure_image
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-Action = Callable[[], Awaitable[object]]
+from agentrl.core import Sandbox
+from agentrl.sandboxes import DockerEngine, DockerPool, DockerSandbox, Hive, Limits, ensure_image
+
+Row = dict[str, float]
+LIMITS = Limits(memory_mb=512, work_mb=64, tmp_mb=32)
+PARALLEL, COMMANDS = 16, 10
+SERVER = """\
+FROM {base}
+USER 0
+RUN printf '#!/bin/sh\\nexec python3 -m swerex.server "$@"\\n' >/usr/local/bin/swerex-remote \\
+    && chmod 755 /usr/local/bin/swerex-remote
+"""
 
 
-def show(name: str, times: list[float]) -> None:
-    median, load = statistics.median(times) * 1e3, os.getloadavg()[0]
-    print(f"{name:44s} {median:9.2f} ({min(times) * 1e3:.2f})   load {load:.1f}", flush=True)
-
-
-async def measure(name: str, action: Action, count: int, pause: float = 0.0) -> None:
+async def timed(action: Callable[[], Awaitable[object]], count: int) -> list[float]:
+    """Milliseconds of each call."""
     times = []
     for _ in range(count):
-        await asyncio.sleep(pause)
         began = time.perf_counter()
         await action()
-        times.append(time.perf_counter() - began)
-    show(name, times)
+        times.append((time.perf_counter() - began) * 1e3)
+    return times
 
 
-async def commands(engine: DockerEngine, sandbox: DockerSandbox) -> None:
-    program = await sandbox.start(["cat"])
-    await measure("exec echo, one after the other", lambda: sandbox.exec("echo hi"), 200)
-    await measure("exec echo, 20 ms between", lambda: sandbox.exec("echo hi"), 100, 0.02)
-    await measure("line to a kept program", lambda: program.request("hi", timeout=5), 200)
-    await measure("write 1 kB", lambda: sandbox.write("file", b"x" * 1000), 100)
-    await measure("read 1 kB", lambda: sandbox.read("file"), 100)
-
-    async def docker_exec() -> None:
-        def run() -> None:
-            number = engine.api.exec_create(sandbox.id, ["echo", "hi"])["Id"]
-            engine.api.exec_start(number)
-
-        await engine.call(run)
-
-    await measure("docker exec echo", docker_exec, 20)
+def put(row: Row, name: str, times: list[float]) -> None:
+    ordered = sorted(times)
+    row[name] = statistics.median(ordered)
+    row[f"{name}_min"] = ordered[0]
+    row[f"{name}_p95"] = ordered[int(0.95 * (len(ordered) - 1))]
 
 
-async def resets(sandbox: DockerSandbox) -> None:
-    times = []
-    for _ in range(20):
+async def session(row: Row, make: Callable[[], Awaitable[Sandbox]]) -> None:
+    """Start, use, reset and close single sandboxes."""
+    made: list[Sandbox] = []
+
+    async def ready() -> None:
+        made.append(await make())
+        await made[-1].exec("true")
+
+    put(row, "ready_ms", await timed(ready, 5))
+    sandbox = made[0]
+    put(row, "exec_ms", await timed(lambda: sandbox.exec("echo hi"), 100))
+    put(row, "write_ms", await timed(lambda: sandbox.write("file", b"x" * 1000), 50))
+    put(row, "read_ms", await timed(lambda: sandbox.read("file"), 50))
+    resets = []
+    for _ in range(10):
         await sandbox.exec("mkdir a; for i in {1..200}; do echo x >a/$i; done; sleep 99 &")
-        began = time.perf_counter()
-        await sandbox.reset()
-        times.append(time.perf_counter() - began)
-    show("reset after 200 files and a process", times)
+        resets += await timed(sandbox.reset, 1)
+    put(row, "reset_ms", resets)
+    rest = iter(made)
+    put(row, "close_ms", await timed(lambda: next(rest).close(), len(made)))
 
 
-async def pooled(image: str) -> None:
-    async with DockerPool(image, size=16, spare=0) as pool:
-        await pool.warm(1)
-        times = []
-        for _ in range(20):
-            began = time.perf_counter()
-            sandbox = await pool.acquire()
-            times.append(time.perf_counter() - began)
+async def parallel(row: Row, make: Callable[[], Awaitable[Sandbox]]) -> None:
+    async def episode() -> None:
+        sandbox = await make()
+        for _ in range(COMMANDS):
+            await sandbox.exec("echo hi")
+        await sandbox.close()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(episode() for _ in range(PARALLEL)))
+    row["parallel_16_s"] = time.perf_counter() - began
+
+
+def memory_mb(pids: list[int]) -> float:
+    """Proportional set size of processes: pages that are shared count once among them."""
+    total = 0
+    for pid in pids:
+        try:
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        total += next(int(row.split()[1]) for row in text.splitlines() if row.startswith("Pss:"))
+    return total / 1024
+
+
+def processes(engine: DockerEngine, container: str) -> list[int]:
+    """Of a container, with the shim that keeps it."""
+    first = engine.api.inspect_container(container)["State"]["Pid"]
+    shim = int(Path(f"/proc/{first}/stat").read_text().rpartition(")")[2].split()[1])
+    found = engine.api.top(container, ps_args="-eo pid")["Processes"]
+    return [shim, *(int(row[0]) for row in found)]
+
+
+async def containers(engine: DockerEngine, image: str) -> Row:
+    row: Row = {}
+
+    async def make() -> DockerSandbox:
+        return await DockerSandbox.create(engine, image, limits=LIMITS)
+
+    await session(row, make)
+    await parallel(row, make)
+    made = [await make() for _ in range(4)]
+    row["memory_mb"] = sum(memory_mb(processes(engine, s.id)) for s in made) / len(made)
+    for sandbox in made:
+        await sandbox.close()
+    return row
+
+
+async def cells(engine: DockerEngine, image: str) -> Row:
+    row: Row = {}
+    hive = await Hive.create(engine, image, limits=LIMITS)
+    await session(row, hive.cell)
+    await parallel(row, hive.cell)
+    await asyncio.sleep(1)
+    empty = memory_mb(processes(engine, hive.id))
+    made = [await hive.cell() for _ in range(8)]
+    row["memory_mb"] = (memory_mb(processes(engine, hive.id)) - empty) / len(made)
+    await hive.close()
+    return row
+
+
+async def pooled(image: str) -> Row:
+    """With everything started: what an episode waits for."""
+    row: Row = {}
+    async with DockerPool(image, limits=LIMITS, size=PARALLEL, spare=0) as pool:
+        await pool.warm(PARALLEL)
+        await pool.release(await pool.fresh())
+        taken: list[Sandbox] = []
+
+        async def take(how: Callable[[], Awaitable[Sandbox]]) -> None:
+            taken.append(await how())
+
+        put(row, "ready_ms", await timed(lambda: take(pool.acquire), PARALLEL))
+        for sandbox in taken:
             await pool.release(sandbox)
-        show("ready from the pool", times)
+        taken.clear()
+        put(row, "fresh_ms", await timed(lambda: take(pool.fresh), PARALLEL))
+        for sandbox in taken:
+            await pool.release(sandbox)
 
         async def episode() -> None:
             sandbox = await pool.acquire()
-            for _ in range(10):
+            for _ in range(COMMANDS):
                 await sandbox.exec("echo hi")
             await pool.release(sandbox)
 
-        for name in ("16 at once, cold: start and 10 exec", "16 at once, warm: 10 exec and reset"):
-            began = time.perf_counter()
-            await asyncio.gather(*(episode() for _ in range(16)))
-            show(name, [time.perf_counter() - began])
+        began = time.perf_counter()
+        await asyncio.gather(*(episode() for _ in range(PARALLEL)))
+        row["parallel_16_s"] = time.perf_counter() - began
+    return row
+
+
+async def docker_exec(engine: DockerEngine, image: str) -> Row:
+    """The command line client, as scripts and scaffolds use it, on a container that sleeps."""
+    environment = {**os.environ, "DOCKER_HOST": engine.host}
+
+    def docker(*words: str) -> str:
+        done = subprocess.run(
+            ["docker", *words], capture_output=True, text=True, check=True, env=environment
+        )
+        return done.stdout.strip()
+
+    row: Row = {}
+    names: list[str] = []
+
+    async def start() -> None:
+        name = docker("run", "-d", "--rm", "--network=none", image, "sleep", "3600")
+        names.append(name)
+        docker("exec", name, "true")
+
+    async def close() -> None:
+        docker("rm", "-f", names.pop())
+
+    put(row, "ready_ms", await timed(start, 5))
+
+    async def echo() -> None:
+        docker("exec", names[0], "sh", "-c", "echo hi")
+
+    put(row, "exec_ms", await timed(echo, 100))
+    row["memory_mb"] = statistics.mean(memory_mb(processes(engine, name)) for name in names)
+    put(row, "close_ms", await timed(close, 5))
+    row["reset_ms"] = row["ready_ms"] + row["close_ms"]
+    return row
+
+
+def image_for_peers(engine: DockerEngine, python: str) -> str:
+    """Our image with the packages of the peers' environment, and SWE-ReX's server in it."""
+    code = "import site; print(site.getsitepackages()[0])"
+    found = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    below = ensure_image("bench", extra_site=Path(found.stdout.strip()), engine=engine)
+    context = io.BytesIO()
+    text = SERVER.format(base=below).encode()
+    with tarfile.open(fileobj=context, mode="w") as archive:
+        info = tarfile.TarInfo("Dockerfile")
+        info.size = len(text)
+        archive.addfile(info, io.BytesIO(text))
+    context.seek(0)
+    tag = below.replace("/bench:", "/bench-server:")
+    said = list(engine.api.build(fileobj=context, custom_context=True, tag=tag, decode=True))
+    if any("error" in event for event in said):
+        raise SystemExit(f"the image for the peers was not built: {said[-1]}")
+    return tag
+
+
+def peers(python: str, image: str) -> dict[str, Row]:
+    script = Path(__file__).with_name("sandbox_peers.py")
+    rows: dict[str, Row] = {}
+    for name in ("mini-swe-agent", "swe-rex"):
+        done = subprocess.run(
+            [python, str(script), name, image], stdout=subprocess.PIPE, text=True, timeout=900
+        )
+        if done.returncode:
+            print(f"{name} failed", flush=True)
+            continue
+        raw: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        row: Row = {}
+        for key, value in raw.items():
+            if isinstance(value, list):
+                put(row, key, value)
+            else:
+                row[key] = value
+        if "reset_ms" not in row:
+            row["reset_ms"] = row["ready_ms"] + row["close_ms"]
+        rows[name] = row
+    return rows
+
+
+def show(rows: dict[str, Row]) -> None:
+    columns = ("ready_ms", "exec_ms", "exec_ms_min", "exec_ms_p95", "reset_ms", "close_ms",
+               "write_ms", "read_ms", "parallel_16_s", "memory_mb")  # fmt: skip
+    print(f"{'':16s}" + "".join(f"{name:>14s}" for name in columns))
+    for name, row in rows.items():
+        cells = (f"{row[column]:14.2f}" if column in row else f"{'-':>14s}" for column in columns)
+        print(f"{name:16s}" + "".join(cells))
 
 
 async def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--image")
+    parser.add_argument("--peers", metavar="PYTHON")
+    parser.add_argument("--json", action="store_true", help="only the last line")
+    options = parser.parse_args()
     engine = DockerEngine()
-    image = sys.argv[1] if len(sys.argv) > 1 else ensure_image(engine=engine)
-    made: list[DockerSandbox] = []
-
-    async def start() -> None:
-        made.append(await DockerSandbox.create(engine, image))
-
-    await measure("start a container", start, 5)
-    try:
-        await commands(engine, made[0])
-        await resets(made[0])
-    finally:
-        rest = iter(made)
-        await measure("close a container", lambda: next(rest).close(), len(made))
-    await pooled(image)
+    image = options.image or ensure_image(engine=engine)
+    if options.peers:
+        image = image_for_peers(engine, options.peers)
+    loads = [os.getloadavg()[0]]
+    rows = {"container": await containers(engine, image), "cell": await cells(engine, image)}
+    rows["pool"] = await pooled(image)
+    rows["docker exec"] = await docker_exec(engine, image)
+    if options.peers:
+        rows.update(peers(options.peers, image))
+    loads.append(os.getloadavg()[0])
     engine.close()
+    if not options.json:
+        show(rows)
+    print(json.dumps({"image": image, "load": loads, "cores": os.cpu_count(), "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -19,9 +19,15 @@ def pack(source: Path, name: str, target: IO[bytes]) -> None:
     with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as archive:
         if source.is_dir():
             for child in sorted(source.iterdir()):
-                archive.add(child, arcname=child.name)
+                archive.add(child, arcname=child.name, filter=_whole_seconds)
         else:
             archive.add(source.resolve(strict=True), arcname=name)
+
+
+def _whole_seconds(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    """A fraction of a second would take two more blocks and half of the time for every file."""
+    info.mtime = int(info.mtime)
+    return info
 
 
 def unpack(source: IO[bytes], target: Path) -> None:

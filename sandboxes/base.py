@@ -50,13 +50,47 @@ class SupervisedSandbox:
         cwd: str | None = None,
         env: dict[str, str] | None = None,
     ) -> ExecResult:
-        script = _script(command, None if cwd is None else self.path(cwd), env or {})
-        spec = {"op": "shell", "command": script, "timeout": timeout, "limit": max_output}
+        sink = Collected()
+        result = await self._command(command, sink, timeout, max_output, cwd, env)
+        result.output = b"".join(sink.chunks).decode("utf-8", "replace")
+        return result
+
+    async def stream(
+        self,
+        command: str,
+        on_output: Callable[[bytes], object],
+        *,
+        timeout: float = 60.0,
+        max_output: int = 1 << 20,
+        cwd: str | None = None,
+        env: dict[str, str] | None = None,
+    ) -> ExecResult:
+        """As `exec`, but the output is handed on piece by piece as it comes; the result has none.
+
+        Args:
+            on_output: must not block. An OSError that it raises is raised here at the end.
+        """
+        sink = Written(on_output)
+        result = await self._command(command, sink, timeout, max_output, cwd, env)
+        if sink.error is not None:
+            raise sink.error
+        return result
+
+    async def _command(
+        self,
+        command: str,
+        sink: Collected,
+        timeout: float,
+        max_output: int,
+        cwd: str | None,
+        env: dict[str, str] | None,
+    ) -> ExecResult:
+        text = script(command, None if cwd is None else self.path(cwd), env or {})
+        spec = {"op": "shell", "command": text, "timeout": timeout, "limit": max_output}
         async with self._turn:
-            sink = Collected()
             result = await self._finished(sink, self._channel.open(b"R", spec, sink), timeout)
         return ExecResult(
-            output=b"".join(sink.chunks).decode("utf-8", "replace"),
+            output="",
             exit_code=result["code"],
             timed_out=result["timed_out"],
             truncated=result["truncated"],
@@ -171,7 +205,7 @@ class SupervisedSandbox:
         return str(result["tail"])
 
 
-def _script(command: str, cwd: str | None, env: dict[str, str]) -> str:
+def script(command: str, cwd: str | None, env: dict[str, str]) -> str:
     """The command with its directory and variables put before it on its first line."""
     if "\0" in command:
         raise ValueError("a command cannot contain a null character")

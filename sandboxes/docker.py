@@ -28,6 +28,7 @@ UID = 1000
 HOME = "/home/agent"
 START_SECONDS = 60.0
 MB = 1 << 20
+PODMAN_PROCESSES = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,11 @@ class DockerSandbox(SupervisedSandbox):
 
     async def _open(self) -> None:
         self.id = f"agentrl-{secrets.token_hex(4)}"
-        self._channel = Channel(self.id, program(supervisor_config(self.workdir)), docker=True)
+        self._channel = Channel(
+            self.id,
+            program(supervisor_config(self.workdir, podman=self._engine.podman)),
+            docker=True,
+        )
         # Also at interpreter exit, but not in a forked child of the owner.
         self._remove = weakref.finalize(
             self, remove_own, os.getpid(), self._engine, self.id
@@ -132,31 +137,41 @@ class DockerSandbox(SupervisedSandbox):
         return stream
 
     def _config(self) -> dict[str, Any]:
-        return container_config(self.image, _host_config(self.limits, self.workdir))
+        return container_config(
+            self.image, _host_config(self.limits, self.workdir, self._engine.podman)
+        )
 
 
-def supervisor_config(workdir: str) -> dict[str, Any]:
+def supervisor_config(workdir: str, *, podman: bool = False) -> dict[str, Any]:
     """What a supervisor has to know, see `inside/supervisor.py`."""
+    # Podman gives a tmpfs no owner, and leaves one more folder writable beside a read-only root.
+    mine, more = (0o1777, [["/var/tmp", 0o1777]]) if podman else (0o755, [])
     return {
         "uid": UID,
         "workdir": workdir,
         "env": {"HOME": HOME, "USER": "agent", "LANG": "C.UTF-8", "TMPDIR": "/tmp"},
         "rlimits": {"core": 0},
         "writable": [
-            [workdir, 0o755],
-            [HOME, 0o755],
+            [workdir, mine],
+            [HOME, mine],
             ["/tmp", 0o1777],
             ["/dev/shm", 0o1777],
             ["/dev/mqueue", 0o1777],
+            *more,
         ],
     }
 
 
-def writable_folders(limits: Limits, workdir: str) -> dict[str, str]:
-    """Options of the tmpfs at each."""
+def writable_folders(limits: Limits, workdir: str, *, podman: bool = False) -> dict[str, str]:
+    """Options of the tmpfs at each.
 
-    def tmpfs(size_mb: int, owned: str) -> str:
-        return f"size={size_mb}m,nr_inodes={limits.inodes},{owned}"
+    Podman takes neither a number of inodes (they count as memory all the same) nor an owner.
+    """
+
+    def tmpfs(size_mb: int, mode: str) -> str:
+        if podman:
+            return f"size={size_mb}m"
+        return f"size={size_mb}m,nr_inodes={limits.inodes},{mode}"
 
     mine = f"mode=0755,uid={UID},gid={UID}"
     return {
@@ -166,7 +181,15 @@ def writable_folders(limits: Limits, workdir: str) -> dict[str, str]:
     }
 
 
-def _host_config(limits: Limits, workdir: str) -> dict[str, Any]:
+def ulimits(limits: Limits, *, podman: bool) -> list[dict[str, Any]]:
+    values = {"core": 0, "nofile": limits.open_files}
+    if podman:
+        # It would ask for more than many hosts allow; what limits a container is PidsLimit.
+        values["nproc"] = PODMAN_PROCESSES
+    return [{"Name": name, "Soft": value, "Hard": value} for name, value in values.items()]
+
+
+def _host_config(limits: Limits, workdir: str, podman: bool) -> dict[str, Any]:
     memory = limits.memory_mb * MB
     return {
         "AutoRemove": True,
@@ -182,13 +205,10 @@ def _host_config(limits: Limits, workdir: str) -> dict[str, Any]:
         "PidsLimit": limits.pids,
         "NanoCpus": int(limits.cpus * 1e9),
         "ShmSize": 64 * MB,
-        "Ulimits": [
-            {"Name": "core", "Soft": 0, "Hard": 0},
-            {"Name": "nofile", "Soft": limits.open_files, "Hard": limits.open_files},
-        ],
+        "Ulimits": ulimits(limits, podman=podman),
         "Tmpfs": {
             path: f"rw,exec,nosuid,nodev,{options}"
-            for path, options in writable_folders(limits, workdir).items()
+            for path, options in writable_folders(limits, workdir, podman=podman).items()
         },
         "IpcMode": "private",
         # Output of the agent must not fill the host's disk.

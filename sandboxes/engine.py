@@ -35,6 +35,10 @@ class DockerEngine:
         threads: how many requests run at once; the engine starts only a few containers a second
             however many are asked for.
 
+    Attributes:
+        podman: it is Podman behind Docker's API.
+        unremoved: containers that could not be removed because the engine was down.
+
     Raises:
         SandboxError: cause `docker_missing`, `docker_down` or `docker_denied`.
     """
@@ -42,6 +46,9 @@ class DockerEngine:
     def __init__(self, host: str | None = None, *, threads: int = 4) -> None:
         self.host = host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
         self.api = _connect(self.host)
+        parts = self.checked(self.api.version).get("Components") or []
+        self.podman = any("Podman" in part.get("Name", "") for part in parts)
+        self.unremoved: set[str] = set()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="agentrl-docker")
 
     async def call(self, function: Callable[[], T]) -> T:

@@ -21,7 +21,14 @@ from agentrl.sandboxes.base import SupervisedSandbox
 from agentrl.sandboxes.bootstrap import HIVE_MODULES, READ_PROGRAM, program
 from agentrl.sandboxes.channel import FRAME, Channel
 from agentrl.sandboxes.container import container_config, remove_own, start
-from agentrl.sandboxes.docker import MB, START_SECONDS, Limits, supervisor_config, writable_folders
+from agentrl.sandboxes.docker import (
+    MB,
+    START_SECONDS,
+    Limits,
+    supervisor_config,
+    ulimits,
+    writable_folders,
+)
 from agentrl.sandboxes.engine import DockerEngine
 
 GROUPS = "/run/agentrl"
@@ -129,10 +136,7 @@ class Hive:
             "SecurityOpt": ["no-new-privileges"],
             # Its own view of the control groups: what it mounts is only what is below it.
             "CgroupnsMode": "private",
-            "Ulimits": [
-                {"Name": "core", "Soft": 0, "Hard": 0},
-                {"Name": "nofile", "Soft": self.limits.open_files, "Hard": self.limits.open_files},
-            ],
+            "Ulimits": ulimits(self.limits, podman=self._engine.podman),
             "Tmpfs": dict.fromkeys(folders, tiny),
             "IpcMode": "private",
             "LogConfig": {"Type": "none"},

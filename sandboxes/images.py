@@ -19,6 +19,7 @@ from pathlib import Path
 
 from agentrl.core import ConfigError, SandboxError
 from agentrl.sandboxes import localfiles
+from agentrl.sandboxes.collect import note_use
 from agentrl.sandboxes.engine import DockerEngine
 
 TESTING = ("pytest",)
@@ -90,10 +91,8 @@ def _from_local_files(engine: DockerEngine) -> str:
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder, "root.tar")
             localfiles.write(localfiles.collect(TESTING), target)
-            repository, _, version = tag.partition(":")
-            engine.api.import_image_from_file(
-                str(target), repository=repository, tag=version, changes=CHANGES
-            )
+            # Name and tag in one: Podman's API overlooks a tag of its own.
+            engine.api.import_image_from_file(str(target), repository=tag, changes=CHANGES)
 
     return _built(engine, tag, build)
 
@@ -163,6 +162,7 @@ def _built(engine: DockerEngine, tag: str, build: Callable[[], None]) -> str:
         engine.checked(build)
         if not engine.checked(lambda: exists(engine, tag)):
             raise SandboxError("docker_refused", f"the image {tag} was not built")
+    note_use(tag)
     return tag
 
 

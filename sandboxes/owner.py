@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from agentrl.core import SandboxError
 from agentrl.sandboxes.engine import DockerEngine
 
 OWNER = "agentrl.owner"
+PODMAN_TRIES = 50
 
 
 def owner() -> str:
@@ -39,7 +46,8 @@ def alive(label: str) -> bool:
 
 
 def reap(engine: DockerEngine) -> list[str]:
-    """Remove the containers whose owner is gone; returns their names.
+    """Remove the containers whose owner is gone, and the networks, volumes and images that carry
+    the label of such an owner; returns their names.
 
     Containers normally end by themselves when the stream to their owner breaks, also when it was
     killed. This catches the rest, such as those of an engine that was down at that moment.
@@ -50,24 +58,65 @@ def reap(engine: DockerEngine) -> list[str]:
         if not alive(container["Labels"][OWNER]):
             remove(engine, container["Id"])
             removed.append(container["Names"][0].lstrip("/"))
+    return removed + _reap_others(engine)
+
+
+def _reap_others(engine: DockerEngine) -> list[str]:
+    """What is still in use by somebody stays, for Docker refuses to remove it."""
+    api, wanted = engine.api, {"label": OWNER}
+    volumes = engine.checked(lambda: api.volumes(filters=wanted))["Volumes"] or []
+    kinds: list[tuple[list[dict[str, Any]], str, Callable[[str], object]]] = [
+        (engine.checked(lambda: api.networks(filters=wanted)), "Id", api.remove_network),
+        (volumes, "Name", api.remove_volume),
+        (engine.checked(lambda: api.images(filters=wanted)), "Id", api.remove_image),
+    ]
+    removed = []
+    for things, key, take in kinds:
+        for thing in things:
+            if alive((thing.get("Labels") or {})[OWNER]):
+                continue
+            name = (thing.get("RepoTags") or [thing.get("Name") or thing[key]])[0]
+            with contextlib.suppress(SandboxError):
+                engine.checked(partial(take, name if "RepoTags" in thing else thing[key]))
+                removed.append(str(name))
     return removed
 
 
 def remove(engine: DockerEngine, container: str) -> None:
-    """Remove a container with all it runs; nothing when it is gone already."""
+    """Remove a container with all it runs; nothing when it is gone already.
+
+    Raises SandboxError. One whose engine is down is noted, for `sweep`.
+    """
     import docker.errors
 
     def attempt() -> None:
-        try:
-            engine.api.remove_container(container, force=True, v=True)
-        except docker.errors.NotFound:
-            pass
-        except docker.errors.APIError as error:
-            # 409: it is being removed at this moment, by itself or by somebody else.
-            if error.status_code != 409:
-                raise
+        for left in reversed(range(PODMAN_TRIES)):
+            try:
+                engine.api.remove_container(container, force=True, v=True)
+                return
+            except docker.errors.NotFound:
+                return
+            except docker.errors.APIError as error:
+                # 409: it is being removed at this moment, by itself or by somebody else. Podman
+                # then fails in other ways.
+                if error.status_code == 409:
+                    return
+                if not engine.podman or not left:
+                    raise
+            time.sleep(0.2)
 
-    engine.checked(attempt)
+    try:
+        engine.checked(attempt)
+    except SandboxError:
+        engine.unremoved.add(container)
+        raise
+    engine.unremoved.discard(container)
+
+
+def sweep(engine: DockerEngine) -> None:
+    """Remove what could not be removed before. Raises SandboxError when it still cannot."""
+    for container in sorted(engine.unremoved):
+        remove(engine, container)
 
 
 def _machine() -> str:

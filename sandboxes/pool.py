@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from agentrl.core import PYTEST_IMPORTS, Sandbox, SandboxError
+from agentrl.sandboxes.collect import note_use
 from agentrl.sandboxes.docker import DockerSandbox, Limits
 from agentrl.sandboxes.engine import DockerEngine
 from agentrl.sandboxes.hive import Hive
 from agentrl.sandboxes.images import ensure_image
-from agentrl.sandboxes.owner import reap
+from agentrl.sandboxes.owner import reap, sweep
 from agentrl.sandboxes.process import ProcessSandbox
+
+T = TypeVar("T")
+REFUSALS = 2
 
 
 class Pool:
@@ -174,6 +180,8 @@ class DockerPool(Pool):
     Args:
         hive: take what `fresh` gives from a `Hive`, which costs a tenth of a container; where
             the engine does not allow that, containers are used all the same.
+        patience: seconds to wait for an engine that was there and is gone, such as one that is
+            being restarted.
         preload: what the hive imports once for all, see `agentrl.core.WarmPython`.
     """
 
@@ -187,6 +195,7 @@ class DockerPool(Pool):
         spare: int = 1,
         starts: int = 2,
         host: str | None = None,
+        patience: float = 60.0,
         hive: bool = True,
         preload: str = PYTEST_IMPORTS,
     ) -> None:
@@ -197,6 +206,7 @@ class DockerPool(Pool):
         self._limits = limits or Limits()
         self._workdir = workdir
         self._host = host
+        self._patience = patience
         self._engine: DockerEngine | None = None
         self._connecting = asyncio.Lock()
         self._wants_hive, self._preload = hive, preload
@@ -209,17 +219,50 @@ class DockerPool(Pool):
         if hive is not None:
             with contextlib.suppress(SandboxError):
                 await hive.close()
+        await self._sweep()
         if self._engine is not None:
             engine, self._engine = self._engine, None
             await asyncio.to_thread(engine.close)
 
     async def _create(self) -> DockerSandbox:
         engine, image = await self._connected()
-        return await DockerSandbox.create(engine, image, limits=self._limits, workdir=self._workdir)
+        limits, workdir = self._limits, self._workdir
+        return await self._patiently(
+            lambda: DockerSandbox.create(engine, image, limits=limits, workdir=workdir)
+        )
 
     async def _create_fresh(self) -> Sandbox:
-        hive = await self._current_hive()
+        await self._connected()
+        try:
+            hive = await self._patiently(self._current_hive)
+        except SandboxError as error:
+            if error.cause != "docker_refused":
+                raise
+            self._wants_hive, hive = False, None
         return await (hive.cell() if hive else self._from(self._unused))
+
+    async def _patiently(self, start: Callable[[], Awaitable[T]]) -> T:
+        """Start something; an engine that is down may be coming back, and one that is going down
+        refuses what it is asked."""
+        until = time.monotonic() + self._patience
+        refusals = 0
+        while True:
+            try:
+                made = await start()
+            except SandboxError as error:
+                refusals += error.cause == "docker_refused"
+                again = error.cause == "docker_down" or 0 < refusals <= REFUSALS
+                if not again or time.monotonic() > until or self._closed:
+                    raise
+                await asyncio.sleep(0.5)
+            else:
+                await self._sweep()
+                return made
+
+    async def _sweep(self) -> None:
+        if self._engine is not None and self._engine.unremoved:
+            with contextlib.suppress(SandboxError):
+                await asyncio.to_thread(sweep, self._engine)
 
     async def _current_hive(self) -> Hive | None:
         """One that lives; None where there can be none."""
@@ -255,6 +298,7 @@ class DockerPool(Pool):
         reap(engine)
         if self.image is None:
             self.image = ensure_image(engine=engine)
+        note_use(self.image)
         return engine
 
 

@@ -11,8 +11,8 @@ from agentrl.tools.files import Repository
 from agentrl.tools.shell import observation
 
 _BACKSTOP_SECONDS = 3600.0
-# Run in every shell before the command, on its first line, so that errors name the right one. What
-# is saved is what `bash` prints in a form that it can read again; the saved file is replaced at once
+# Run in every shell before the command, on its first line, so that errors name the right one.
+# What is saved is what `bash` prints in a form that it can read again; the file is replaced at once
 # or not at all.
 _PROLOGUE = " ".join(
     [

@@ -11,6 +11,7 @@ import contextlib
 import os
 import resource
 import signal
+import stat
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,6 +45,7 @@ class Spawner:
             resource.setrlimit(getattr(resource, "RLIMIT_" + name.upper()), (value, value))
         if config["uid"] is not None:
             os.setgroups([])
+            self._open_folders()
 
     def shell(self) -> tuple[int, int, int]:
         """A shell waiting for its script on descriptor 3: (pid, output, script)."""
@@ -127,6 +129,14 @@ class Spawner:
         os.close(reader)
         status = os.waitpid(pid, 0)[1]
         return text or (f"wiping ended with status {status}" if status else "")
+
+    def _open_folders(self) -> None:
+        """Give the agent the folders that an engine could give to nobody but root."""
+        for path, mode in self.config["writable"]:
+            if os.path.isdir(path):
+                status = os.stat(path)
+                if status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) != mode:
+                    os.chmod(path, mode)
 
     def _spawn(self, argv: list[str], cwd: str | None, actions: list[tuple]) -> int:
         shell = self.bash or "/bin/sh"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import time
 from pathlib import Path
 
@@ -89,6 +90,42 @@ async def test_full_disk_is_an_ordinary_failure(container: DockerSandbox, place:
 async def test_filling_inodes_is_an_ordinary_failure(container: DockerSandbox) -> None:
     output = await python(container, "for i in range(10**6): open(f'/work/{i}', 'w').close()")
     assert "No space left" in output
+    await assert_usable(container)
+
+
+async def test_ten_gigabytes_of_output_cost_the_host_what_was_asked_for(
+    container: DockerSandbox,
+) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result = await container.exec("head -c 10G /dev/zero; echo end", timeout=60, max_output=MB)
+    assert (len(result.output), result.truncated, result.timed_out) == (MB, True, False)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000
+    endless = await container.exec("cat /dev/zero >/dev/null", timeout=1)
+    assert (endless.timed_out, endless.exit_code) == (True, 124)
+    await assert_usable(container)
+
+
+async def test_the_clock_can_neither_be_set_nor_cheat_a_deadline(
+    container: DockerSandbox,
+) -> None:
+    code = """
+import ctypes, time
+for clock in (time.CLOCK_REALTIME, time.CLOCK_MONOTONIC):
+    try: time.clock_settime(clock, 4e9); print("DID")
+    except OSError: print("refused")
+libc = ctypes.CDLL(None, use_errno=True)
+print("DID" if libc.settimeofday(ctypes.c_char_p(bytes(16)), None) == 0 else "refused")
+buffer = ctypes.create_string_buffer(b"\\x01" + bytes(255), 256)
+print("DID" if libc.adjtimex(buffer) >= 0 else "refused")
+"""
+    before = time.time()
+    assert (await python(container, code)) == "refused\n" * 4
+    inside = float((await container.exec("date +%s.%N; date -s 2001-01-01 2>&1")).output.split()[0])
+    assert abs(inside - time.time()) < time.time() - before + 1
+    await container.exec("touch -d '2099-01-01' future; touch -d '1970-01-02' past; sleep 60 &")
+    result = await container.exec("trap '' ALRM TERM; while :; do :; done", timeout=1)
+    assert result.timed_out
+    assert result.seconds < 6
     await assert_usable(container)
 
 

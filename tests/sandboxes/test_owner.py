@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import signal
 import subprocess
@@ -99,6 +101,31 @@ def test_reaping_takes_those_of_the_dead_only(engine: DockerEngine, image: str) 
     finally:
         for name in ("mine", "elsewhere"):
             engine.api.remove_container(made[name]["Id"], force=True)
+
+
+@pytest.mark.docker
+def test_networks_volumes_and_images_of_the_dead_go_too(engine: DockerEngine, image: str) -> None:
+    dead = subprocess.Popen(["true"])
+    dead_label = identity(dead.pid)
+    dead.wait()
+    dead_label = dead_label if dead_label.split(" ")[-1] else f"{owner().rsplit(' ', 2)[0]} 1 1"
+    api = engine.api
+    for what, value in {"dead": dead_label, "mine": owner()}.items():
+        name = f"agentrl-test-{what}"
+        api.create_network(name, internal=True, labels={OWNER: value})
+        api.create_volume(name, labels={OWNER: value})
+        text = f"FROM {image}\nLABEL {OWNER}={json.dumps(value)}\n".encode()
+        list(api.build(fileobj=io.BytesIO(text), tag=f"agentrl-test:{what}", rm=True, decode=True))
+    try:
+        reap(engine)
+        assert [n["Name"] for n in api.networks(names=["agentrl-test-"])] == ["agentrl-test-mine"]
+        volumes = api.volumes(filters={"name": "agentrl-test-"})["Volumes"]
+        assert [v["Name"] for v in volumes] == ["agentrl-test-mine"]
+        assert [i["RepoTags"] for i in api.images("agentrl-test")] == [["agentrl-test:mine"]]
+    finally:
+        api.remove_network("agentrl-test-mine")
+        api.remove_volume("agentrl-test-mine")
+        api.remove_image("agentrl-test:mine")
 
 
 def test_a_reused_pid_is_not_its_former_owner() -> None:

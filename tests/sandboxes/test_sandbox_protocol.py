@@ -60,6 +60,22 @@ async def test_binary_output_is_kept_apart_from_the_protocol(sandbox: Supervised
     assert result.output == (data + b"X\0\0\0\1\0\0\0\2{}").decode("utf-8", "replace")
 
 
+async def test_output_streams_while_the_command_runs(sandbox: SupervisedSandbox) -> None:
+    came: list[tuple[float, bytes]] = []
+    command = "echo first; sleep 1; echo second; exit 3"
+    result = await sandbox.stream(command, lambda data: came.append((time.monotonic(), data)))
+    assert (result.output, result.exit_code) == ("", 3)
+    assert [data for _, data in came] == [b"first\n", b"second\n"]
+    assert came[1][0] - came[0][0] > 0.5
+
+    def full(data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(OSError, match="full"):
+        await sandbox.stream("echo x", full)
+    assert (await sandbox.exec("echo next")).output == "next\n"
+
+
 async def test_a_command_may_be_a_megabyte_long(sandbox: SupervisedSandbox) -> None:
     text = "x" * (1 << 20)
     assert (await sandbox.exec(f"printf %s {text} | wc -c")).output.strip() == str(1 << 20)

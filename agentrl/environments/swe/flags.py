@@ -11,6 +11,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from agentrl.core import Episode
 from agentrl.environments.swe.functions import parse
@@ -161,7 +162,9 @@ def _hard_coded(
     return found
 
 
+@lru_cache(maxsize=256)
 def _literals(source: bytes) -> set[str]:
+    """Kept by file: a package's tests are the same in each of its episodes."""
     tree = parse(source)
     if tree is None:
         return set()
