@@ -119,8 +119,9 @@ def _conclude(found: Vetted, swe: SweTask, gold: list[TestRun], empty: TestRun) 
     found.gold_passed = sum(every <= run.passed for run in gold)
     found.empty_passed = len(empty.passed & set(f2p))
     found.seconds = round(max(sum(run.seconds.values()) for run in [*gold, empty]), 4)
-    passed = [run.passed & every for run in gold]
-    found.flaky = sorted(set.union(*passed) - set.intersection(*passed))
+    ever = {test for run in gold for test in run.passed & every}
+    always = {test for test in ever if all(test in run.passed for run in gold)}
+    found.flaky = sorted(ever - always)
     if not f2p:
         found.reasons.append("it names no test that fails before the fix")
     if found.flaky:

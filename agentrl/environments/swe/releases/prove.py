@@ -104,7 +104,7 @@ async def _suite(
             whole.failures |= one.failures
             whole.errors |= one.errors
         else:
-            whole.errors[file] = f"the run {one.status}"
+            whole.errors[file] = f"its run ended with {one.status!r}"
     return whole
 
 
