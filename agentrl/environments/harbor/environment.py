@@ -60,7 +60,7 @@ class HarborEnvironment(Environment):
 
     def __init__(
         self,
-        providers: ImageProvider,
+        sandboxes: ImageProvider,
         *,
         tools: Sequence[str] | None = None,
         system: str = "",
@@ -73,7 +73,7 @@ class HarborEnvironment(Environment):
             host: of the Docker engine on which images are built.
             clock: seconds, for the task's own time-out.
         """
-        self._providers = providers
+        self._sandboxes = sandboxes
         self._names = tools
         self._system = system
         self._host = host
@@ -107,7 +107,7 @@ class HarborEnvironment(Environment):
             raise TaskFileError(f"not a Harbor task: {error}", where=task.id) from error
         ready = await ready_image(payload, self._host)
         self._workdir = ready.workdir
-        self._lender = await self._providers.of_image(ready.tag, ready.workdir)
+        self._lender = await self._sandboxes.of_image(ready.tag, ready.workdir)
         self._sandbox = sandbox = await self._lender.acquire()
         await _restore(sandbox, ready.workdir)
         self.toolboxes = (

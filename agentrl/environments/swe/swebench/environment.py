@@ -60,7 +60,7 @@ class SweBenchEnvironment(Environment):
 
     def __init__(
         self,
-        providers: ImageProvider,
+        sandboxes: ImageProvider,
         *,
         tools: Sequence[str] | None = None,
         system: str = SYSTEM,
@@ -74,7 +74,7 @@ class SweBenchEnvironment(Environment):
             test_timeout: seconds for the instance's tests.
             host: of the Docker engine on which images are made ready.
         """
-        self._providers = providers
+        self._sandboxes = sandboxes
         self._names = tools
         self._system = system
         self._grade_unsubmitted = grade_unsubmitted
@@ -104,7 +104,7 @@ class SweBenchEnvironment(Environment):
         tag = await asyncio.to_thread(
             self._prepared, image, folder, task.payload["base_commit"], task.payload["bug"]
         )
-        self._lender = await self._providers.of_image(tag, folder)
+        self._lender = await self._sandboxes.of_image(tag, folder)
         self._sandbox = sandbox = await self._lender.acquire()
         await started(sandbox, folder)
         self.toolboxes = (
