@@ -28,6 +28,7 @@ from agentrl.environments.base import Environment, Observation
 from agentrl.environments.harbor.folder import HarborPayload, HarborReference
 from agentrl.environments.harbor.images import INSIDE, KEPT, ready_image
 from agentrl.environments.images import ImageProvider
+from agentrl.environments.offered import chosen
 from agentrl.environments.swe.flags import flags_of_commands
 from agentrl.tools import Editor, Finder, Shell, Submit, Tool
 
@@ -88,15 +89,7 @@ class HarborEnvironment(Environment):
 
     @property
     def tools(self) -> dict[str, Tool]:
-        offered = super().tools
-        if self._names is None:
-            return offered
-        unknown = [name for name in self._names if name not in offered]
-        if unknown:
-            raise ConfigError(
-                f"unknown tool: {', '.join(unknown)}", fix=f"allowed: {', '.join(offered)}"
-            )
-        return {name: offered[name] for name in self._names}
+        return chosen(super().tools, self._names)
 
     async def reset(self, task: Task) -> list[Message]:
         """Raises SandboxError, TaskFileError."""

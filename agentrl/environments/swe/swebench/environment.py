@@ -11,6 +11,7 @@ from typing import Any
 from agentrl.core import ConfigError, Episode, Message, Sandbox, SandboxProvider, Task, Turn
 from agentrl.environments.base import Environment, Observation
 from agentrl.environments.images import ImageProvider
+from agentrl.environments.offered import chosen
 from agentrl.environments.swe.environment import NO_CALL
 from agentrl.environments.swe.flags import flags_of_commands, flags_of_patch
 from agentrl.environments.swe.package import is_test_file
@@ -87,15 +88,7 @@ class SweBenchEnvironment(Environment):
 
     @property
     def tools(self) -> dict[str, Tool]:
-        offered = super().tools
-        if self._names is None:
-            return offered
-        unknown = [name for name in self._names if name not in offered]
-        if unknown:
-            raise ConfigError(
-                f"unknown tool: {', '.join(unknown)}", fix=f"allowed: {', '.join(offered)}"
-            )
-        return {name: offered[name] for name in self._names}
+        return chosen(super().tools, self._names)
 
     async def reset(self, task: Task) -> list[Message]:
         """Raises SandboxError, ConfigError."""
