@@ -102,7 +102,7 @@ class HarborEnvironment(Environment):
         self._workdir = ready.workdir
         self._lender = await self._sandboxes.of_image(ready.tag, ready.workdir)
         self._sandbox = sandbox = await self._lender.acquire()
-        await _restore(sandbox, ready.workdir)
+        await restore(sandbox, ready.workdir)
         self.toolboxes = (
             Shell(sandbox, ready.workdir),
             Finder(sandbox, ready.workdir),
@@ -209,7 +209,7 @@ async def solved(
     solution = Path(payload.folder, reference.solution)
     sandbox = await lender.acquire()
     try:
-        await _restore(sandbox, workdir)
+        await restore(sandbox, workdir)
         await sandbox.copy_in(
             solution.parent if solution.parent.name == "solution" else solution,
             f"{INSIDE}/solution" + ("" if solution.parent.name == "solution" else "/solution.sh"),
@@ -229,7 +229,8 @@ async def solved(
         await lender.release(sandbox)
 
 
-async def _restore(sandbox: Sandbox, workdir: str) -> None:
+async def restore(sandbox: Sandbox, workdir: str) -> None:
+    """Fill the working directory with what the image has there."""
     result = await sandbox.exec(
         f"cp -r --preserve=mode,timestamps,links {KEPT}/. {shlex.quote(workdir)}/", cwd="/"
     )

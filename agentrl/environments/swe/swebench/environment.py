@@ -41,7 +41,10 @@ _JUDGES = re.compile(
 
 @dataclass(slots=True, frozen=True)
 class Evaluated:
-    """What came of a submission, with the log it was read from."""
+    """What came of a submission, with the log it was read from.
+
+    `passed`: tests among those that count; of pass-to-pass tests also the skipped.
+    """
 
     resolved: bool
     f2p_passed: int
@@ -50,6 +53,7 @@ class Evaluated:
     refused: dict[str, str]
     flags: list[str]
     log: str
+    passed: frozenset[str]
 
 
 class SweBenchEnvironment(Environment):
@@ -295,4 +299,5 @@ async def evaluate(lender: SandboxProvider, task: Task, patch: str, *, timeout: 
         refused,
         flags,
         log,
+        frozenset([*verdict.f2p_passed, *verdict.p2p_passed] if trusted else ()),
     )
