@@ -52,7 +52,8 @@ def by_function(tasks: list[Task]) -> dict[str, list[Task]]:
 
 
 async def test_all_bugs_of_a_small_package(pool: DockerPool, tmp_path: Path):
-    report, events = await make(pool, tmp_path, count=ALL, per_function=ALL)
+    operators = ("comparison", "arithmetic", "return_value", "lost_operand")
+    report, events = await make(pool, tmp_path, count=ALL, per_function=ALL, operators=operators)
     tasks = by_function(read_tasks(report.files["train"]))
     # Not what runs at import, nor what no test enters.
     assert set(tasks) == {"clamp", "mean", "countdown"}
@@ -63,7 +64,7 @@ async def test_all_bugs_of_a_small_package(pool: DockerPool, tmp_path: Path):
     assert baseline.endswith("left out: 2 failing, 1 slow, 1 flaky")
     for task in [t for group in tasks.values() for t in group]:
         check_task(task)
-    assert sum(task.metadata["probes"] > 0 for group in tasks.values() for task in group) >= 5
+    assert sum(task.metadata["probes"] > 0 for group in tasks.values() for task in group) >= 3
     assert events[-1].made == sum(map(len, report.tasks.values()))
     assert {e.kind for e in events} == {"package", "baseline", "tried", "done"}
 

@@ -23,7 +23,7 @@ from agentrl.environments.swe.synth.verify import Verified
 FILE = "test_agentrl_probes.py"
 _CALLS, _RESULTS = "/tmp/agentrl-calls", "/tmp/agentrl-results"
 _MAX_CALLS, _MAX_TRIED, _MAX_TEXT = 40, 60, 2000
-_SECONDS = 5.0
+_SECONDS = 2.0
 
 _RECORD = """
 
