@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
+from docker_marks import docker_test
 
 from agentrl.core import Episode, Task, TaskFileError, ToolCall, Turn
 from agentrl.environments.harbor import (
@@ -23,7 +24,6 @@ from agentrl.environments.harbor.folder import HarborPayload, HarborReference
 from agentrl.environments.images import ImagePools, docker_images
 from agentrl.sandboxes import DockerEngine, Limits, ensure_image
 
-in_docker = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 TOML = """\
 schema_version = "1.1"
 [task]
@@ -49,12 +49,6 @@ else
   echo 0.25 > /logs/verifier/reward.txt
 fi
 """
-
-
-def docker_test(function):
-    for mark in in_docker:
-        function = mark(function)
-    return function
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

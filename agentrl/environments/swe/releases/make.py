@@ -85,7 +85,7 @@ async def tasks_from_releases(
     new: str | None = None,
     progress: Progress = lambda attempt: None,
 ) -> ReleaseReport:
-    """Write a task for each pair of releases that gives one; the file only when there is any.
+    """Write a task for each pair of releases that gives one, as soon as it is made.
 
     Args:
         packages: names on PyPI.
@@ -102,6 +102,7 @@ async def tasks_from_releases(
             try:
                 attempt.task = await _one(package, before, after, out, provider, settings)
                 made += 1
+                write_tasks(out, [*report.tasks, attempt.task])
             except PackageError as error:
                 attempt.reason = error.what
             except InfraError as error:
@@ -112,8 +113,6 @@ async def tasks_from_releases(
             progress(attempt)
             if made >= settings.wanted:
                 break
-    if report.tasks:
-        write_tasks(out, report.tasks)
     return report
 
 
