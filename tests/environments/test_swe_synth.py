@@ -52,7 +52,7 @@ def by_function(tasks: list[Task]) -> dict[str, list[Task]]:
 
 
 async def test_all_bugs_of_a_small_package(pool: DockerPool, tmp_path: Path):
-    operators = ("comparison", "arithmetic", "return_value", "lost_operand")
+    operators = ("comparison", "boundary", "arithmetic", "return_value", "lost_operand")
     report, events = await make(pool, tmp_path, count=ALL, per_function=ALL, operators=operators)
     tasks = by_function(read_tasks(report.files["train"]))
     # Not what runs at import, nor what no test enters.
