@@ -7,7 +7,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from agentrl.core import ConfigError, Sandbox, SandboxProvider
 from agentrl.environments.wheels import install_pins
@@ -86,6 +86,10 @@ class ImagePools:
     async def release(self, sandbox: Sandbox) -> None:
         await self._usual.release(sandbox)
 
+    async def warm(self, count: int) -> None:
+        """Have `count` unused sandboxes of the usual image ready."""
+        await self._usual.warm(count)
+
     async def with_packages(self, requires: Sequence[str]) -> SandboxProvider:
         """The pool of the image with these pins, which is made when it is missing."""
         key = tuple(sorted(requires))
@@ -139,6 +143,10 @@ class _Lent:
     def image(self) -> str | None:
         return getattr(self._pool, "image", None)
 
+    async def warm(self, count: int) -> None:
+        pool: Any = self._opened()
+        await pool.warm(count)
+
     async def acquire(self) -> Sandbox:
         self.lent += 1
         try:
@@ -177,13 +185,27 @@ def docker_images(
     spare: int = 1,
     limits: Limits | None = None,
     images: int = 4,
+    on_change: Callable[[int], None] | None = None,
 ) -> ImagePools:
-    """Pools of containers. Each image's pool lends at most `size`, see `DockerPool`."""
+    """Pools of containers. Each image's pool lends at most `size`, see `DockerPool`.
+
+    `on_change` is told how many sandboxes of all images are in use.
+    """
     from agentrl.sandboxes import DockerPool, ensure_image
+
+    in_use: dict[tuple[str | None, str], int] = {}
 
     def make(tag: str | None, workdir: str) -> SandboxProvider:
         chosen = tag if tag is not None else image
-        return DockerPool(chosen, limits=limits, workdir=workdir, size=size, spare=spare)
+        pool = DockerPool(chosen, limits=limits, workdir=workdir, size=size, spare=spare)
+
+        def changed(count: int) -> None:
+            in_use[tag, workdir] = count
+            if on_change is not None:
+                on_change(sum(in_use.values()))
+
+        pool.on_change = changed
+        return pool
 
     async def build(site: Path) -> str:
         return await asyncio.to_thread(ensure_image, "task", extra_site=site)

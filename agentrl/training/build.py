@@ -183,13 +183,16 @@ async def make_environments(
 async def make_provider(
     config: DockerConfig | ProcessConfig, on_change: Callable[[int], None] | None = None
 ) -> AsyncIterator[SandboxProvider]:
-    """A pool of sandboxes. Raises SandboxError at once when there can be none."""
-    from agentrl.sandboxes import DockerPool, Pool, ProcessPool
+    """Sandboxes, of further images too where tasks need them. Raises SandboxError at once when
+    there can be none."""
+    from agentrl.environments.images import ImagePools, docker_images
     from agentrl.sandboxes import Limits as SandboxLimits
+    from agentrl.sandboxes import ProcessPool
 
-    pool: Pool
+    pool: ProcessPool | ImagePools
     if isinstance(config, ProcessConfig):
         pool = ProcessPool(size=config.pool, spare=config.spare)
+        pool.on_change = on_change
     else:
         limits = SandboxLimits(
             memory_mb=config.memory_mb,
@@ -197,8 +200,13 @@ async def make_provider(
             cpus=config.cpus,
             pids=config.pids,
         )
-        pool = DockerPool(config.image, limits=limits, size=config.pool, spare=config.spare)
-    pool.on_change = on_change
+        pool = docker_images(
+            config.image,
+            limits=limits,
+            size=config.pool,
+            spare=config.spare,
+            on_change=on_change,
+        )
     try:
         await pool.warm(1)
         yield pool

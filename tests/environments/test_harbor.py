@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
+from docker_marks import docker_test
 
 from agentrl.core import Episode, Task, TaskFileError, ToolCall, Turn
 from agentrl.environments.harbor import (
@@ -17,12 +18,12 @@ from agentrl.environments.harbor import (
     load_folders,
     ready_image,
     solved,
+    vet_folder,
 )
 from agentrl.environments.harbor.folder import HarborPayload, HarborReference
 from agentrl.environments.images import ImagePools, docker_images
 from agentrl.sandboxes import DockerEngine, Limits, ensure_image
 
-in_docker = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 TOML = """\
 schema_version = "1.1"
 [task]
@@ -48,12 +49,6 @@ else
   echo 0.25 > /logs/verifier/reward.txt
 fi
 """
-
-
-def docker_test(function):
-    for mark in in_docker:
-        function = mark(function)
-    return function
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -146,6 +141,14 @@ async def test_the_tasks_own_solution_is_judged_and_nothing_is_not_enough(pools,
     found = await solved(lender, payload, reference, ready.workdir)
     assert (found.reward, found.grading) == (1.0, "tests")
     assert (await run(pools, task))[0]["reward"] == 0.25
+    vetted = await vet_folder(task, pools, runs=2)
+    assert (vetted.holds, vetted.gold_passed) == (True, 2), vetted.reasons
+    easy = load_folder(harbor(tmp_path / "easy", base, test="echo 1 > /logs/verifier/reward.txt"))
+    vetted = await vet_folder(easy, pools, runs=1)
+    assert vetted.reasons == ["the untouched working directory earns the reward"]
+    hard = load_folder(harbor(tmp_path / "hard", base, test="echo 0 > /logs/verifier/reward.txt"))
+    vetted = await vet_folder(hard, pools, runs=1)
+    assert vetted.reasons[0].startswith("the solution earned 0.0, not 1")
 
 
 @docker_test

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pytest_asyncio
+from docker_marks import docker_test
 
 from agentrl.core import ConfigError, Episode, Task, TaskFileError, Turn
 from agentrl.environments.images import ImagePools, docker_images
@@ -28,14 +29,6 @@ from agentrl.sandboxes import Limits
 
 CASES = [Case("1 2 3\n", "6 \n"), Case("-4\n5\n", "1")]
 HARD = Limits(memory_mb=512, work_mb=64, tmp_mb=32, pids=64)
-
-docker = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
-
-
-def docker_test(function):
-    for mark in docker:
-        function = mark(function)
-    return function
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from docker_marks import docker_test
 from release_pair import CHANGES, NEW, OLD, write_release
 
 from agentrl.core import ConfigError, Episode
@@ -25,13 +26,6 @@ from agentrl.environments.swe.vetting import vet
 from agentrl.sandboxes import Limits
 
 SETTINGS = ReleaseSettings(repeats=2)
-in_docker = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
-
-
-def docker_test(function):
-    for mark in in_docker:
-        function = mark(function)
-    return function
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

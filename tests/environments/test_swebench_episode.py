@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from agentrl.core import Episode, Task, ToolCall, Turn
 from agentrl.environments.images import ImagePools, docker_images
-from agentrl.environments.swe.swebench import SweBenchEnvironment, to_tasks
+from agentrl.environments.swe.swebench import SweBenchEnvironment, to_tasks, vet_instance
 from agentrl.environments.swe.tree import diff_trees
 from agentrl.sandboxes import DockerEngine, Limits, ensure_image
 
@@ -130,6 +130,20 @@ async def test_the_fix_resolves_nothing_does_not_and_the_future_is_not_there(poo
     nothing, _ = await run(pools, task)
     assert (nothing["resolved"], nothing["modified"], nothing["f2p_passed"]) == (False, False, 0)
     assert nothing["p2p_passed"] == 1
+
+
+async def test_an_instance_is_vetted_in_its_own_image(pools, task):
+    found = await vet_instance(task, pools, runs=2, max_seconds=120)
+    assert (found.holds, found.gold_passed, found.empty_passed) == (True, 2, 0), found.reasons
+    told = Task(task.id, "Write `return a + b`: that is     return a + b  # sum", "swebench",
+                task.payload, dict(task.reference))  # fmt: skip
+    told.reference["fail_to_pass"] = [*task.reference["fail_to_pass"],
+                                      *task.reference["pass_to_pass"]]  # fmt: skip
+    told.reference["gold_patch"] = task.reference["gold_patch"].replace("a + b", "a + b  # sum")
+    found = await vet_instance(told, pools, runs=1, max_seconds=120)
+    assert not found.holds
+    assert "1 of 2 failing tests pass without any patch" in found.reasons
+    assert found.leaks == ["the issue tells a line of the fix: return a + b # sum"]
 
 
 async def test_gold_patches_resolve_also_where_the_set_plants_the_bug(pools, task):

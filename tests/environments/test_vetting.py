@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from docker_marks import docker_test
 from release_pair import write_release
 
 from agentrl.core import Task
@@ -26,14 +27,6 @@ from agentrl.environments.swe.sets import (
 from agentrl.environments.swe.task import SweTask
 from agentrl.environments.swe.tree import diff_trees, digest, pack, unpack
 from agentrl.environments.swe.vetting import report_file, vet, write_report
-
-in_docker = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
-
-
-def docker_test(function):
-    for mark in in_docker:
-        function = mark(function)
-    return function
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agentrl.cli.tasks.options import make_provider, sandbox_options
 
 if TYPE_CHECKING:
+    from agentrl.core import ChatModel
     from agentrl.environments.swe.synth import SynthEvent, SynthReport
 
 
@@ -32,6 +33,12 @@ def add_command(actions: Any) -> None:
     )
     synth.add_argument("--seed", type=int, default=0)
     synth.add_argument("--operators", help="kinds of bugs, with commas between (default: all)")
+    synth.add_argument(
+        "--shapes", help="single, lines, files: one edit, two in a function, two in two files"
+    )
+    synth.add_argument(
+        "--writer", metavar="MODEL", help="a litellm model that writes the issues (default: none)"
+    )
     synth.add_argument(
         "--per-function", type=int, metavar="N", help="tasks on one function, at most"
     )
@@ -68,13 +75,22 @@ async def _synthesise(options: argparse.Namespace) -> SynthReport:
         **_given(options),
     )
     provider = make_provider(options)
+    writer = _writer(options.writer) if options.writer else None
     try:
-        report = await synthesise(options.packages, options.out, provider, settings, _show)
+        report = await synthesise(
+            options.packages, options.out, provider, settings, _show, writer=writer
+        )
     finally:
         await provider.close()
     if options.eval_out and HELD_OUT in report.files:
         report.files[HELD_OUT] = report.files[HELD_OUT].replace(options.eval_out)
     return report
+
+
+def _writer(model: str) -> ChatModel:
+    from agentrl.engines.litellm import Endpoint, LiteLLMChat
+
+    return LiteLLMChat(Endpoint(model=model))
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -83,6 +99,8 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.operators:
         given["operators"] = tuple(name.strip() for name in options.operators.split(","))
+    if options.shapes:
+        given["shapes"] = tuple(name.strip() for name in options.shapes.split(","))
     return given
 
 

@@ -23,7 +23,9 @@ def add_command(actions: Any) -> None:
         " written to FILE.verified.jsonl beside the task file. Exit code 1 when some task does"
         " not hold.",
     )
-    command.add_argument("file", type=Path)
+    command.add_argument(
+        "file", type=Path, metavar="FILE", help="a task file, or a folder of Harbor task folders"
+    )
     command.add_argument(
         "--runs", type=int, default=3, metavar="N", help="runs with the gold patch (default 3)"
     )
@@ -39,7 +41,7 @@ def add_command(actions: Any) -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     from agentrl.core import ConfigError
-    from agentrl.core.taskfile import read_tasks, write_tasks
+    from agentrl.core.taskfile import write_tasks
     from agentrl.environments.swe.vetting import report_file, write_report
 
     if options.out and options.out.parent.absolute() != options.file.parent.absolute():
@@ -48,7 +50,7 @@ def _verify(options: argparse.Namespace) -> int:
             where="--out",
             fix=f"give {options.file.with_name(options.out.name)}",
         )
-    tasks = read_tasks(options.file)
+    tasks = _tasks(options.file)
     found = asyncio.run(_vet_all(tasks, options))
     write_report(options.file, found)
     held = [task for task, vetted in zip(tasks, found, strict=True) if vetted.holds]
@@ -58,15 +60,39 @@ def _verify(options: argparse.Namespace) -> int:
     return 0 if len(held) == len(tasks) else 1
 
 
-async def _vet_all(tasks: list[Task], options: argparse.Namespace) -> list[Vetted]:
+def _tasks(path: Path) -> list[Task]:
+    from agentrl.core.taskfile import read_tasks
+
+    if path.is_dir():
+        from agentrl.environments.harbor import load_folders
+
+        return load_folders(path)
+    return read_tasks(path)
+
+
+async def _vet(task: Task, provider: Any, options: argparse.Namespace) -> Vetted:
+    """Each kind of task by its own judge."""
+    runs, seconds = options.runs, options.max_seconds
+    if task.environment == "harbor":
+        from agentrl.environments.harbor import vet_folder
+
+        return await vet_folder(task, provider, runs=runs)
+    if task.environment == "swebench":
+        from agentrl.environments.swe.swebench import vet_instance
+
+        return await vet_instance(task, provider, runs=runs, max_seconds=seconds)
     from agentrl.environments.swe.vetting import vet
 
+    return await vet(task, provider, runs=runs, max_seconds=seconds)
+
+
+async def _vet_all(tasks: list[Task], options: argparse.Namespace) -> list[Vetted]:
     provider = make_provider(options)
     slots = asyncio.Semaphore(options.parallel)
 
     async def one(task: Task) -> Vetted:
         async with slots:
-            vetted = await vet(task, provider, runs=options.runs, max_seconds=options.max_seconds)
+            vetted = await _vet(task, provider, options)
         for reason in vetted.reasons:
             print(f"{task.id}: {reason}")
         return vetted

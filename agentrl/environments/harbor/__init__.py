@@ -3,6 +3,7 @@
 from agentrl.environments.harbor.environment import HarborEnvironment, solved, verify
 from agentrl.environments.harbor.folder import load_folder, load_folders
 from agentrl.environments.harbor.images import ready_image
+from agentrl.environments.harbor.vetting import vet_folder
 
 __all__ = [
     "HarborEnvironment",
@@ -11,4 +12,5 @@ __all__ = [
     "ready_image",
     "solved",
     "verify",
+    "vet_folder",
 ]

@@ -28,6 +28,7 @@ from agentrl.environments.base import Environment, Observation
 from agentrl.environments.harbor.folder import HarborPayload, HarborReference
 from agentrl.environments.harbor.images import INSIDE, KEPT, ready_image
 from agentrl.environments.images import ImageProvider
+from agentrl.environments.offered import chosen
 from agentrl.environments.swe.flags import flags_of_commands
 from agentrl.tools import Editor, Finder, Shell, Submit, Tool
 
@@ -60,7 +61,7 @@ class HarborEnvironment(Environment):
 
     def __init__(
         self,
-        providers: ImageProvider,
+        sandboxes: ImageProvider,
         *,
         tools: Sequence[str] | None = None,
         system: str = "",
@@ -73,7 +74,7 @@ class HarborEnvironment(Environment):
             host: of the Docker engine on which images are built.
             clock: seconds, for the task's own time-out.
         """
-        self._providers = providers
+        self._sandboxes = sandboxes
         self._names = tools
         self._system = system
         self._host = host
@@ -88,15 +89,7 @@ class HarborEnvironment(Environment):
 
     @property
     def tools(self) -> dict[str, Tool]:
-        offered = super().tools
-        if self._names is None:
-            return offered
-        unknown = [name for name in self._names if name not in offered]
-        if unknown:
-            raise ConfigError(
-                f"unknown tool: {', '.join(unknown)}", fix=f"allowed: {', '.join(offered)}"
-            )
-        return {name: offered[name] for name in self._names}
+        return chosen(super().tools, self._names)
 
     async def reset(self, task: Task) -> list[Message]:
         """Raises SandboxError, TaskFileError."""
@@ -107,9 +100,9 @@ class HarborEnvironment(Environment):
             raise TaskFileError(f"not a Harbor task: {error}", where=task.id) from error
         ready = await ready_image(payload, self._host)
         self._workdir = ready.workdir
-        self._lender = await self._providers.of_image(ready.tag, ready.workdir)
+        self._lender = await self._sandboxes.of_image(ready.tag, ready.workdir)
         self._sandbox = sandbox = await self._lender.acquire()
-        await _restore(sandbox, ready.workdir)
+        await restore(sandbox, ready.workdir)
         self.toolboxes = (
             Shell(sandbox, ready.workdir),
             Finder(sandbox, ready.workdir),
@@ -216,7 +209,7 @@ async def solved(
     solution = Path(payload.folder, reference.solution)
     sandbox = await lender.acquire()
     try:
-        await _restore(sandbox, workdir)
+        await restore(sandbox, workdir)
         await sandbox.copy_in(
             solution.parent if solution.parent.name == "solution" else solution,
             f"{INSIDE}/solution" + ("" if solution.parent.name == "solution" else "/solution.sh"),
@@ -236,7 +229,8 @@ async def solved(
         await lender.release(sandbox)
 
 
-async def _restore(sandbox: Sandbox, workdir: str) -> None:
+async def restore(sandbox: Sandbox, workdir: str) -> None:
+    """Fill the working directory with what the image has there."""
     result = await sandbox.exec(
         f"cp -r --preserve=mode,timestamps,links {KEPT}/. {shlex.quote(workdir)}/", cwd="/"
     )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
 import shlex
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from agentrl.core import SandboxError
+from agentrl.environments.builds import build_image, digest, image_exists
 from agentrl.environments.harbor.folder import HarborPayload
 from agentrl.sandboxes import DockerEngine
 
@@ -58,10 +57,10 @@ def _ready(payload: HarborPayload, host: str | None) -> Ready:
         workdir = payload.workdir or found["Config"].get("WorkingDir") or _FALLBACK
         workdir = _FALLBACK if workdir == "/" else workdir
         text = _READY.format(image=image, kept=KEPT, workdir=shlex.quote(workdir), inside=INSIDE)
-        tag = f"agentrl/harbor:{_digest(found['Id'] + text)}"
-        if not _exists(engine, tag):
-            context = _context({"Dockerfile": text.encode()})
-            engine.checked(lambda: _build(engine, tag, context, payload, network="none"))
+        tag = f"agentrl/harbor:{digest(found['Id'], text)}"
+        if not image_exists(engine, tag):
+            files = {"Dockerfile": (text.encode(), 0o644)}
+            build_image(engine, tag, files, where=payload.folder)
         return Ready(tag, workdir)
     finally:
         engine.close()
@@ -74,17 +73,14 @@ def _built(engine: DockerEngine, payload: HarborPayload) -> str:
             "image_missing", "there is no Dockerfile and no docker_image", where=str(folder)
         )
     files = {
-        path.relative_to(folder).as_posix(): path.read_bytes()
+        path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mode & 0o777)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not (payload.context == "." and _is_secret(path, folder))
     }
-    content = "".join(
-        f"{name}\0{hashlib.sha256(data).hexdigest()}\n" for name, data in files.items()
-    )
-    tag = f"agentrl/harbor:{_digest(content)}"
-    if not _exists(engine, tag):
-        context = _context(files, folder)
-        engine.checked(lambda: _build(engine, tag, context, payload, network="host"))
+    contents = [f"{name}:{hashlib.sha256(data).hexdigest()}" for name, (data, _) in files.items()]
+    tag = f"agentrl/harbor:{digest(*contents)}"
+    if not image_exists(engine, tag):
+        build_image(engine, tag, files, network="host", where=payload.folder)
     return tag
 
 
@@ -92,46 +88,3 @@ def _is_secret(path: Path, folder: Path) -> bool:
     """In Terminal-Bench's layout tests and solution lie in the context; no image may hold them."""
     first = path.relative_to(folder).parts[0]
     return first in ("tests", "run-tests.sh", "solution.sh", "solution.yaml", "task.yaml")
-
-
-def _context(files: dict[str, bytes], folder: Path | None = None) -> io.BytesIO:
-    context = io.BytesIO()
-    with tarfile.open(fileobj=context, mode="w") as archive:
-        for name, data in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            entry.mode = (folder / name).stat().st_mode & 0o777 if folder else 0o644
-            archive.addfile(entry, io.BytesIO(data))
-    context.seek(0)
-    return context
-
-
-def _build(
-    engine: DockerEngine, tag: str, context: io.BytesIO, payload: HarborPayload, network: str
-) -> None:
-    said = []
-    for event in engine.api.build(
-        fileobj=context, custom_context=True, tag=tag, rm=True, forcerm=True, decode=True,
-        network_mode=network,
-    ):  # fmt: skip
-        said.append(event.get("stream", ""))
-        if "error" in event:
-            raise SandboxError(
-                "docker_refused",
-                f"the image does not build: {event['error']}\n{''.join(said)[-1500:]}",
-                where=payload.folder,
-            )
-
-
-def _exists(engine: DockerEngine, tag: str) -> bool:
-    import docker.errors
-
-    try:
-        engine.api.inspect_image(tag)
-    except docker.errors.ImageNotFound:
-        return False
-    return True
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

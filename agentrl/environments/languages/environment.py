@@ -45,12 +45,12 @@ class CodeEnvironment(Environment):
     The outcome: {"status" (an `IoStatus`), "passed", "total", "resolved", "code", "message"}.
     """
 
-    def __init__(self, providers: ImageProvider, *, ask: str = _ASK) -> None:
+    def __init__(self, sandboxes: ImageProvider, *, ask: str = _ASK) -> None:
         """
         Args:
             ask: appended to the task's prompt; `{says}` becomes the language's name.
         """
-        self._providers = providers
+        self._sandboxes = sandboxes
         self._ask = ask
         self._language: Language | None = None
         self._cases: list[Case] = []
@@ -89,7 +89,7 @@ class CodeEnvironment(Environment):
         assert self._language is not None
         code = program_of(self._answer, self._language)
         tag = await image_of(self._language)
-        provider = await self._providers.of_image(tag)
+        provider = await self._sandboxes.of_image(tag)
         result = await judge(provider, self._language, code, self._cases)
         return {
             "status": str(result.status),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import io
 import os
 import shutil
 import subprocess
@@ -13,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from agentrl.core import ConfigError
+from agentrl.environments.builds import build_image, digest, image_exists
 from agentrl.environments.languages.language import Language
 from agentrl.sandboxes import DockerEngine
 
@@ -21,6 +20,7 @@ MIRROR = "http://deb.debian.org/debian"
 BASE = f"agentrl/debian:{SUITE}"
 # Where a registry answers, this is the base instead of what debootstrap makes.
 REGISTRY_BASE = f"debian:{SUITE}-slim"
+_LABEL = "agentrl.debian"
 _DOCKERFILE = """\
 FROM {base}
 RUN apt-get update -qq \\
@@ -55,10 +55,11 @@ def ensure_debian_image(packages: Iterable[str], *, engine: DockerEngine | None 
         found = _that_has(own, wanted)
         if found:
             return found
-        digest = hashlib.blake2b(" ".join(wanted).encode(), digest_size=6).hexdigest()
-        tag = f"agentrl/debian:{digest}"
+        tag = f"agentrl/debian:{digest(*wanted)}"
         text = _DOCKERFILE.format(base=_base(own), packages=" ".join(wanted))
-        own.checked(lambda: _build(own, tag, text, " ".join(wanted)))
+        labels = {_LABEL: " ".join(wanted)}
+        files = {"Dockerfile": (text.encode(), 0o644)}
+        build_image(own, tag, files, network="host", labels=labels, where="image.debian")
         return tag
     finally:
         if engine is None:
@@ -67,10 +68,10 @@ def ensure_debian_image(packages: Iterable[str], *, engine: DockerEngine | None 
 
 def _that_has(engine: DockerEngine, wanted: list[str]) -> str:
     """The tag of a built image whose packages include these, the one with the fewest."""
-    images = engine.checked(lambda: engine.api.images(filters={"label": "agentrl.debian"}))
+    images = engine.checked(lambda: engine.api.images(filters={"label": _LABEL}))
     serving = []
     for image in images:
-        has = (image.get("Labels") or {}).get("agentrl.debian", "").split()
+        has = (image.get("Labels") or {}).get(_LABEL, "").split()
         if image.get("RepoTags") and set(wanted) <= set(has):
             serving.append((len(has), image["RepoTags"][0]))
     return min(serving)[1] if serving else ""
@@ -80,11 +81,8 @@ def _base(engine: DockerEngine) -> str:
     import docker.errors
 
     for tag in (BASE, REGISTRY_BASE):
-        try:
-            engine.api.inspect_image(tag)
+        if image_exists(engine, tag):
             return tag
-        except docker.errors.ImageNotFound:
-            continue
     if shutil.which("debootstrap") and os.geteuid() == 0:
         engine.checked(lambda: _debootstrapped(engine))
         return BASE
@@ -113,24 +111,3 @@ def _debootstrapped(engine: DockerEngine) -> None:
         subprocess.run(["tar", "-C", str(root), "-cf", str(archive), "."], check=True)
         repository, _, tag = BASE.partition(":")
         engine.api.import_image_from_file(str(archive), repository=repository, tag=tag)
-
-
-def _build(engine: DockerEngine, tag: str, dockerfile: str, packages: str) -> None:
-    said: list[str] = []
-    for event in engine.api.build(
-        fileobj=io.BytesIO(dockerfile.encode()),
-        tag=tag,
-        rm=True,
-        forcerm=True,
-        decode=True,
-        labels={"agentrl.debian": packages},
-        # Of the build alone; programs run without any network.
-        network_mode="host",
-    ):
-        said.append(event.get("stream", ""))
-        if "error" in event:
-            raise ConfigError(
-                f"building {tag} failed: {event['error']}\n{''.join(said)[-1500:]}",
-                where="image.debian",
-                fix="check the names of the packages with `apt-cache policy NAME`",
-            )

@@ -31,9 +31,9 @@ class ProgramLimits(_Section):
         output_kb: what one run may print.
     """
 
-    seconds: float = Field(10.0, gt=0)
-    compile_seconds: float = Field(30.0, gt=0)
-    output_kb: int = Field(1024, ge=1)
+    seconds: float = Field(default=10.0, gt=0)
+    compile_seconds: float = Field(default=30.0, gt=0)
+    output_kb: int = Field(default=1024, ge=1)
 
 
 class Language(_Section):
@@ -52,7 +52,7 @@ class Language(_Section):
     file: str
     run: str
     compile: str = ""
-    limits: ProgramLimits = ProgramLimits()
+    limits: ProgramLimits = Field(default_factory=ProgramLimits)
     fences: tuple[str, ...] = ()
 
     @field_validator("file")

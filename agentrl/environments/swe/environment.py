@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from agentrl.core import ConfigError, Episode, Message, Sandbox, SandboxProvider, Task, Turn
+from agentrl.core import Episode, Message, Sandbox, SandboxProvider, Task, Turn
 from agentrl.environments.base import Environment, Observation
 from agentrl.environments.images import provider_for
+from agentrl.environments.offered import chosen
 from agentrl.environments.swe.flags import flags_of
 from agentrl.environments.swe.grade import Grader
 from agentrl.environments.swe.submission import Listing, list_files, submitted_diff
@@ -100,7 +101,7 @@ class SweEnvironment(Environment):
             Shell(sandbox, root),
             Submit(self._submit),
         )
-        self._offered = self._selected(super().tools)
+        self._offered = chosen(super().tools, self._names)
         system = [Message("system", self._system)] if self._system else []
         return [*system, Message("user", task.prompt)]
 
@@ -155,18 +156,6 @@ class SweEnvironment(Environment):
 
     def _submit(self) -> None:
         self.submitted = self.done = True
-
-    def _selected(self, tools: dict[str, Tool]) -> dict[str, Tool]:
-        if self._names is None:
-            return tools
-        unknown = [name for name in self._names if name not in tools]
-        if unknown:
-            raise ConfigError(
-                f"unknown tool: {', '.join(unknown)}",
-                where="environment.tools",
-                fix=f"allowed: {', '.join(tools)}",
-            )
-        return {name: tools[name] for name in self._names}
 
     async def _give_back(self) -> None:
         sandbox, self._sandbox = self._sandbox, None

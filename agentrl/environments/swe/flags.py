@@ -188,8 +188,8 @@ def _special_cases(source: bytes, literals: set[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for node in ast.walk(tree) if tree is not None else ():
         if isinstance(node, ast.If | ast.IfExp):
-            body = node.body if isinstance(node.body, list) else [node.body]
-            given = [part for part in body for part in ast.walk(part)]
+            body: list[ast.AST] = [*node.body] if isinstance(node, ast.If) else [node.body]
+            given = [inner for part in body for inner in ast.walk(part)]
             asked = list(ast.walk(node.test))
             is_equal = any(
                 isinstance(part, ast.Compare)

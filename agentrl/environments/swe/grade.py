@@ -103,7 +103,7 @@ async def judge(
 
 async def run_tests(bench: Bench, swe: SweTask, changes: Changes, *, timeout: float) -> TestRun:
     """The task's tests on its buggy state with the changes put over it; as `judge`."""
-    write = dict(swe.planted)
+    write = {**swe.planted, **swe.reference.extra_tests}
     write.update({p: None if data is None else data.decode() for p, data in changes.items()})
     return await bench.run(
         [*swe.reference.fail_to_pass, *swe.reference.pass_to_pass], write=write, timeout=timeout

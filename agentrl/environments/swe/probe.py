@@ -130,7 +130,8 @@ def put_files(root: str, files: dict) -> dict:
         except FileNotFoundError:
             undo[path] = None
         if text is None:
-            os.unlink(full)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(full)
             continue
         os.makedirs(os.path.dirname(full), exist_ok=True)
         with open(full, "w", encoding="utf-8", newline="") as file:
@@ -246,6 +247,8 @@ class Recorder:
         if request.get("trace"):
             self.trace = FunctionTrace(request["root"], request["trace"])
         self.strangers: list = []
+        named = [name.split(".")[0] for name in request.get("plugins") or []]
+        self.image = {"_pytest", "pluggy", *named}
         self.config: Any = None
         self.known: set = set()
         self.expected = ORIGINAL
@@ -253,7 +256,8 @@ class Recorder:
         self.record: dict = {"tests": {}, "seconds": {}, "failures": {}, "errors": {}}
 
     def pytest_load_initial_conftests(self, early_config: Any) -> None:
-        """What plugins of the image have changed by now, before any code of the repository."""
+        """What is there before any code of the repository, conftest.py included, has run."""
+        self.known = {id(p) for p in early_config.pluginmanager.get_plugins()} | {id(self)}
         if early_config.known_args_namespace.plugins:
             now = fingerprint()
             changed = {place: code for place, code in now.items() if EARLY.get(place) != code}
@@ -261,7 +265,6 @@ class Recorder:
 
     def pytest_configure(self, config: Any) -> None:
         self.config = config
-        self.known = {id(p) for p in config.pluginmanager.get_plugins()} | {id(self)}
 
     def pytest_pycollect_makeitem(self, collector: Any, name: str) -> Any:
         """Nothing is made of what is not wanted: making items is most of the work of a run."""
@@ -312,7 +315,10 @@ class Recorder:
         sys.setprofile(None)
         for plugin in self.config.pluginmanager.get_plugins():
             path = getattr(plugin, "__file__", None) or ""
-            own = type(plugin).__module__.startswith(("_pytest", "pluggy"))
+            module = type(plugin).__module__
+            if isinstance(plugin, types.ModuleType):
+                module = plugin.__name__
+            own = module.split(".")[0] in self.image
             if id(plugin) not in self.known and not own and os.path.basename(path) != "conftest.py":
                 self.strangers.append(repr(plugin))
         now = fingerprint()

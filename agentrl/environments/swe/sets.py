@@ -62,7 +62,8 @@ def split_by_repository(
         groups[repository(task)].append(task)
     names = sorted(groups)
     random.Random(derive_seed(seed, "split")).shuffle(names)
-    wanted, chosen, count = share * len(tasks), set(), 0
+    chosen: set[str] = set()
+    wanted, count = share * len(tasks), 0
     for name in names:
         size = len(groups[name])
         if abs(count + size - wanted) <= abs(count - wanted) and len(chosen) < len(names) - 1:

@@ -55,6 +55,7 @@ class Reference(BaseModel):
     Attributes:
         gold_patch: diff from the task's state to one that resolves it.
         fail_to_pass, pass_to_pass: test ids that must all pass afterwards.
+        extra_tests: test files by path that the repository does not have.
         location: {"function", "line", "operator", "old", "new"} of the bug, for guidance.
     """
 
@@ -63,6 +64,7 @@ class Reference(BaseModel):
     gold_patch: str
     fail_to_pass: list[str]
     pass_to_pass: list[str]
+    extra_tests: dict[str, str] = {}
     location: dict[str, Any] = {}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -114,23 +114,45 @@ async def _fresh(
 
 
 def _conclude(found: Vetted, swe: SweTask, gold: list[TestRun], empty: TestRun) -> None:
-    f2p, p2p = swe.reference.fail_to_pass, swe.reference.pass_to_pass
-    every = {*f2p, *p2p}
-    found.gold_passed = sum(every <= run.passed for run in gold)
-    found.empty_passed = len(empty.passed & set(f2p))
     found.seconds = round(max(sum(run.seconds.values()) for run in [*gold, empty]), 4)
-    passed = [run.passed & every for run in gold]
-    found.flaky = sorted(set.union(*passed) - set.intersection(*passed))
+    runs = [
+        (frozenset(run.passed), "tests" if run.status == "finished" else run.status) for run in gold
+    ]
+    conclude(
+        found,
+        swe.reference.fail_to_pass,
+        swe.reference.pass_to_pass,
+        runs,
+        frozenset(empty.passed),
+    )
+
+
+def conclude(
+    found: Vetted,
+    f2p: list[str],
+    p2p: list[str],
+    gold: Sequence[tuple[frozenset[str], str]],
+    empty: frozenset[str],
+) -> None:
+    """Fill in what runs showed: what passed in each with the gold patch, and how it was graded;
+    and what passed without any patch."""
+    every = {*f2p, *p2p}
+    passed = [run & every for run, _ in gold]
+    found.gold_passed = sum(run == every for run in passed)
+    found.empty_passed = len(empty & set(f2p))
+    ever = {test for run in passed for test in run}
+    found.flaky = sorted(test for test in ever if not all(test in run for run in passed))
     if not f2p:
         found.reasons.append("it names no test that fails before the fix")
     if found.flaky:
         found.reasons.append(f"flaky in {len(gold)} runs: {_some(found.flaky)}")
     elif found.gold_passed < len(gold):
-        worst = min(gold, key=lambda run: len(run.passed & every))
-        counts = f"{len(worst.passed & set(f2p))}/{len(f2p)} and "
-        counts += f"{len(worst.passed & set(p2p))}/{len(p2p)}"
-        how = "tests" if worst.status == "finished" else worst.status
-        found.reasons.append(f"the gold patch does not resolve it ({how}, {counts} tests pass)")
+        worst = min(range(len(gold)), key=lambda n: len(passed[n]))
+        counts = f"{len(passed[worst] & set(f2p))}/{len(f2p)} and "
+        counts += f"{len(passed[worst] & set(p2p))}/{len(p2p)}"
+        found.reasons.append(
+            f"the gold patch does not resolve it ({gold[worst][1]}, {counts} tests pass)"
+        )
     if found.empty_passed:
         found.reasons.append(
             f"{found.empty_passed} of {len(f2p)} failing tests pass without any patch"
@@ -143,7 +165,10 @@ def _some(tests: list[str]) -> str:
 
 
 def report_file(tasks: Path) -> Path:
-    """Where the report on a task file goes: `x.jsonl` -> `x.verified.jsonl`."""
+    """Where the report on a task file goes: `x.jsonl` -> `x.verified.jsonl`; that on a folder of
+    tasks stands beside it."""
+    if tasks.is_dir():
+        return tasks.with_name(f"{tasks.resolve().name}.verified.jsonl")
     return tasks.with_suffix(f".verified{tasks.suffix}")
 
 

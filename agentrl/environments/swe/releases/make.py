@@ -6,10 +6,10 @@ import asyncio
 import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from agentrl.core import InfraError, SandboxError, Task
+from agentrl.core import InfraError, Sandbox, SandboxError, Task
 from agentrl.core.taskfile import write_tasks
 from agentrl.environments.images import ImageProvider
 from agentrl.environments.swe.bench import Bench
@@ -85,7 +85,7 @@ async def tasks_from_releases(
     new: str | None = None,
     progress: Progress = lambda attempt: None,
 ) -> ReleaseReport:
-    """Write a task for each pair of releases that gives one; the file only when there is any.
+    """Write a task for each pair of releases that gives one, as soon as it is made.
 
     Args:
         packages: names on PyPI.
@@ -102,6 +102,7 @@ async def tasks_from_releases(
             try:
                 attempt.task = await _one(package, before, after, out, provider, settings)
                 made += 1
+                write_tasks(out, [*report.tasks, attempt.task])
             except PackageError as error:
                 attempt.reason = error.what
             except InfraError as error:
@@ -112,8 +113,6 @@ async def tasks_from_releases(
             progress(attempt)
             if made >= settings.wanted:
                 break
-    if report.tasks:
-        write_tasks(out, report.tasks)
     return report
 
 
@@ -178,13 +177,13 @@ async def task_of_pair(
         )
     with tempfile.TemporaryDirectory(prefix="agentrl-site-") as scratch:
         site = await asyncio.to_thread(resolve, new.package.name, new.requirements, Path(scratch))
-    proof = await _proven(pair, site, provider, settings)
+    proof, plugins = await _proven(pair, site, provider, settings)
     if len(proof.fail_to_pass) > settings.max_failing:
         raise PackageError(
             f"{len(proof.fail_to_pass)} tests fail on the older source"
             f" (at most {settings.max_failing})"
         )
-    task = make_task(pair, site, proof)
+    task = make_task(pair, replace(site, plugins=plugins), proof)
     archive = out.parent / "repos" / f"{digest(pair.pristine)}.tar.gz"
     archive.parent.mkdir(parents=True, exist_ok=True)
     archive.write_bytes(pack(pair.pristine))
@@ -199,32 +198,57 @@ async def task_of_pair(
 
 async def _proven(
     pair: Pair, site: Site, provider: ImageProvider, settings: ReleaseSettings
-) -> Proof:
+) -> tuple[Proof, list[str]]:
+    """What the tests show, and the pytest plugins they are run with."""
     lender = await provider.with_packages(site.requires)
     sandbox = await lender.fresh()
     try:
-        bench = Bench(
-            sandbox,
-            pair.package.paths,
-            settings.python,
-            plugins=site.plugins,
-            ini=pair.new.ini,
-        )
+        bench = _bench(sandbox, pair, site.plugins, settings)
         with tempfile.TemporaryDirectory(prefix="agentrl-pair-") as scratch:
             await asyncio.to_thread(write_folder, pair.pristine, Path(scratch, "repo"))
             await asyncio.gather(bench.start(), bench.load(Path(scratch, "repo")))
-        return await prove(
-            bench,
+        plugins = await _harmless(sandbox, pair, site.plugins, settings)
+        proof = await prove(
+            _bench(sandbox, pair, plugins, settings),
             pair,
             repeats=settings.repeats,
             timeout=settings.suite_timeout,
             max_seconds=settings.max_test_seconds,
             limit=settings.max_pass_to_pass,
         )
+        return proof, plugins
     except SandboxError as error:
         raise PackageError(f"its tests broke the sandbox: {error.what}") from error
     finally:
         await lender.release(sandbox)
+
+
+def _bench(sandbox: Sandbox, pair: Pair, plugins: list[str], settings: ReleaseSettings) -> Bench:
+    paths, ini = pair.package.paths, pair.new.ini
+    return Bench(sandbox, paths, settings.python, plugins=plugins, ini=ini)
+
+
+async def _harmless(
+    sandbox: Sandbox, pair: Pair, plugins: list[str], settings: ReleaseSettings
+) -> list[str]:
+    """The plugins with which the judge can still tell that nobody has touched the runner."""
+    first = pair.package.tests[:1]
+    timeout = settings.suite_timeout
+    if not plugins:
+        return []
+    every = await _bench(sandbox, pair, plugins, settings).run(
+        first, timeout=timeout, whole_files=True
+    )
+    if every.status == "finished":
+        return plugins
+    kept = []
+    for plugin in plugins:
+        run = await _bench(sandbox, pair, [plugin], settings).run(
+            first, timeout=timeout, whole_files=True
+        )
+        if run.status == "finished":
+            kept.append(plugin)
+    return kept
 
 
 async def _checked(task: Task, provider: ImageProvider, settings: ReleaseSettings) -> None:
@@ -264,8 +288,8 @@ def make_task(pair: Pair, site: Site, proof: Proof) -> Task:
         repo=digest(pair.pristine),
         bug=diff_trees(pair.pristine, pair.buggy),
         shown=diff_trees(pair.buggy, pair.base),
-        roots=new.roots,
-        paths=new.paths,
+        roots=pair.package.roots,
+        paths=pair.package.paths,
         tests=new.tests,
         requires=site.requires,
         plugins=site.plugins,

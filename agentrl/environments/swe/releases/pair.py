@@ -31,9 +31,11 @@ class Pair:
 
     @property
     def package(self) -> Package:
-        """The newer release's roots, paths and tests over the pristine tree."""
-        new = self.new.package
-        return Package(new.name, new.version, self.pristine, new.roots, new.paths, new.tests)
+        """The newer release's tests, and where the source is in either release."""
+        old, new = self.old.package, self.new.package
+        paths = list(dict.fromkeys([*new.paths, *old.paths]))
+        roots = sorted({*new.roots, *old.roots})
+        return Package(new.name, new.version, self.pristine, roots, paths, new.tests)
 
     @property
     def planted(self) -> dict[str, str | None]:
@@ -61,14 +63,11 @@ def lay_over(old: Release, new: Release) -> Pair:
     before, after = old.package, new.package
     if not after.tests:
         raise PackageError(f"{after.name} {after.version} ships no tests")
-    if before.roots != after.roots or before.paths != after.paths:
-        raise PackageError(
-            f"the source moved from {', '.join(before.roots)} to {', '.join(after.roots)}"
-        )
     pristine = after.tree
     older = _with_new_version(before, after)
-    source = {p: d for p, d in older.items() if is_source(p, after.roots)}
-    buggy = {p: d for p, d in pristine.items() if not is_source(p, after.roots)} | source
+    roots = sorted({*before.roots, *after.roots})
+    source = {p: d for p, d in older.items() if is_source(p, roots)}
+    buggy = {p: d for p, d in pristine.items() if not is_source(p, roots)} | source
     base = {p: d for p, d in buggy.items() if not _is_of_tests(p, after)}
     base |= {p: d for p, d in older.items() if _is_of_tests(p, before)}
     changed = [p for p in buggy.keys() | pristine.keys() if buggy.get(p) != pristine.get(p)]

@@ -104,7 +104,7 @@ async def _suite(
             whole.failures |= one.failures
             whole.errors |= one.errors
         else:
-            whole.errors[file] = f"the run {one.status}"
+            whole.errors[file] = f"its run ended with {one.status!r}"
     return whole
 
 
@@ -129,9 +129,12 @@ def _needs_some(passing: set[str], runs: list[TestRun], tests: list[str]) -> Non
         names = ", ".join(name for name, _ in missing.most_common(3))
         raise PackageError(f"no test passes on its own release: modules missing: {names}")
     if run.errors:
-        first = next(iter(run.errors.values())).strip().splitlines()
-        said = next((line for line in reversed(first) if line.strip()), "")
-        raise PackageError(f"no test passes on its own release: {said.strip()[-200:]}")
+        ends = Counter(text.strip().rpartition("\n")[2] for text in run.errors.values())
+        said, count = ends.most_common(1)[0]
+        raise PackageError(
+            f"no test passes on its own release: {said.strip()[-200:]}"
+            f" (in {count} of {len(tests)} test files)"
+        )
     raise PackageError(
         f"no test passes on its own release: {len(tests)} test files gave {len(run.tests)} tests"
     )

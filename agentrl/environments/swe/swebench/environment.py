@@ -11,6 +11,7 @@ from typing import Any
 from agentrl.core import ConfigError, Episode, Message, Sandbox, SandboxProvider, Task, Turn
 from agentrl.environments.base import Environment, Observation
 from agentrl.environments.images import ImageProvider
+from agentrl.environments.offered import chosen
 from agentrl.environments.swe.environment import NO_CALL
 from agentrl.environments.swe.flags import flags_of_commands, flags_of_patch
 from agentrl.environments.swe.package import is_test_file
@@ -40,7 +41,10 @@ _JUDGES = re.compile(
 
 @dataclass(slots=True, frozen=True)
 class Evaluated:
-    """What came of a submission, with the log it was read from."""
+    """What came of a submission, with the log it was read from.
+
+    `passed`: tests among those that count; of pass-to-pass tests also the skipped.
+    """
 
     resolved: bool
     f2p_passed: int
@@ -49,6 +53,7 @@ class Evaluated:
     refused: dict[str, str]
     flags: list[str]
     log: str
+    passed: frozenset[str]
 
 
 class SweBenchEnvironment(Environment):
@@ -60,7 +65,7 @@ class SweBenchEnvironment(Environment):
 
     def __init__(
         self,
-        providers: ImageProvider,
+        sandboxes: ImageProvider,
         *,
         tools: Sequence[str] | None = None,
         system: str = SYSTEM,
@@ -74,7 +79,7 @@ class SweBenchEnvironment(Environment):
             test_timeout: seconds for the instance's tests.
             host: of the Docker engine on which images are made ready.
         """
-        self._providers = providers
+        self._sandboxes = sandboxes
         self._names = tools
         self._system = system
         self._grade_unsubmitted = grade_unsubmitted
@@ -87,15 +92,7 @@ class SweBenchEnvironment(Environment):
 
     @property
     def tools(self) -> dict[str, Tool]:
-        offered = super().tools
-        if self._names is None:
-            return offered
-        unknown = [name for name in self._names if name not in offered]
-        if unknown:
-            raise ConfigError(
-                f"unknown tool: {', '.join(unknown)}", fix=f"allowed: {', '.join(offered)}"
-            )
-        return {name: offered[name] for name in self._names}
+        return chosen(super().tools, self._names)
 
     async def reset(self, task: Task) -> list[Message]:
         """Raises SandboxError, ConfigError."""
@@ -104,7 +101,7 @@ class SweBenchEnvironment(Environment):
         tag = await asyncio.to_thread(
             self._prepared, image, folder, task.payload["base_commit"], task.payload["bug"]
         )
-        self._lender = await self._providers.of_image(tag, folder)
+        self._lender = await self._sandboxes.of_image(tag, folder)
         self._sandbox = sandbox = await self._lender.acquire()
         await started(sandbox, folder)
         self.toolboxes = (
@@ -302,4 +299,5 @@ async def evaluate(lender: SandboxProvider, task: Task, patch: str, *, timeout: 
         refused,
         flags,
         log,
+        frozenset([*verdict.f2p_passed, *verdict.p2p_passed] if trusted else ()),
     )

@@ -7,12 +7,9 @@ history ends at the task's commit: no branch, tag, remote or loose object of the
 
 from __future__ import annotations
 
-import hashlib
-import io
 import shlex
-import tarfile
 
-from agentrl.core import SandboxError
+from agentrl.environments.builds import build_image, digest, image_exists
 from agentrl.sandboxes import DockerEngine
 
 KEPT = "/opt/agentrl/start"
@@ -43,50 +40,22 @@ def prepared_image(
 ) -> str:
     """The tag of the image made ready; built if missing, without any network.
 
+    Args:
+        bug: a patch that plants the bug, where the set gives one.
+
     Raises SandboxError: `image_missing` when the instance's image is not there and cannot be
     pulled, `docker_refused` when it cannot be built upon.
     """
-    import docker.errors
-
     text = _DOCKERFILE.format(
         image=image, folder=shlex.quote(folder), kept=KEPT, commit=shlex.quote(commit or "HEAD")
     )
     if bug:
         text += _PLANTED.format(kept=KEPT)
-    content = f"{text}\0{bug}".encode()
-    tag = f"agentrl/instance:{hashlib.blake2b(content, digest_size=8).hexdigest()}"
-    try:
-        engine.api.inspect_image(tag)
-        return tag
-    except docker.errors.ImageNotFound:
-        pass
-    engine.checked(lambda: _build(engine, tag, text, bug))
+    tag = f"agentrl/instance:{digest(text, bug)}"
+    if not image_exists(engine, tag):
+        files = {"Dockerfile": (text.encode(), 0o644), "bug.patch": (bug.encode(), 0o644)}
+        build_image(engine, tag, files, where=image)
     return tag
-
-
-def _build(engine: DockerEngine, tag: str, text: str, bug: str) -> None:
-    said = []
-    context = io.BytesIO()
-    with tarfile.open(fileobj=context, mode="w") as archive:
-        for name, data in (("Dockerfile", text.encode()), ("bug.patch", bug.encode())):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    context.seek(0)
-    for event in engine.api.build(
-        fileobj=context, custom_context=True, tag=tag, rm=True, forcerm=True, decode=True,
-        network_mode="none",
-    ):  # fmt: skip
-        said.append(event.get("stream", ""))
-        if "error" in event:
-            missing = "pull access denied" in event["error"] or "not found" in event["error"]
-            raise SandboxError(
-                "image_missing" if missing else "docker_refused",
-                f"{text.splitlines()[0].removeprefix('FROM ')} cannot be made ready:"
-                f" {event['error']} {''.join(said)[-800:]}",
-                where=engine.host,
-                fix="pull or load the instance's image first",
-            )
 
 
 def restore(folder: str) -> str:

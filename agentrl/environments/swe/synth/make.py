@@ -6,9 +6,11 @@ import hashlib
 
 from agentrl.core import Task
 from agentrl.environments.swe.bench import Bench
+from agentrl.environments.swe.difficulty import difficulty
 from agentrl.environments.swe.grade import admissible, judge
 from agentrl.environments.swe.package import Package
 from agentrl.environments.swe.synth.issue import failing_statement, issue_text
+from agentrl.environments.swe.synth.probes import FILE, Probes
 from agentrl.environments.swe.synth.verify import Verified
 from agentrl.environments.swe.task import Payload, Reference, SweTask
 from agentrl.environments.swe.tree import diff_trees, digest
@@ -23,10 +25,16 @@ async def holds(bench: Bench, task: Task, timeout: float) -> bool:
     return gold.resolved and not refused and not empty.resolved and empty.f2p_passed == 0
 
 
-def make_task(package: Package, verified: Verified, split: str) -> Task:
-    """Write a verified bug down."""
-    mutation, function = verified.mutation, verified.mutation.function
-    buggy = {**package.tree, function.path: verified.source}
+def make_task(
+    package: Package,
+    verified: Verified,
+    split: str,
+    written: str = "",
+    probes: Probes | None = None,
+) -> Task:
+    """Write a verified bug down; `written` is an issue in the place of the one by rule."""
+    bug, function = verified.bug, verified.bug.function
+    buggy = {**package.tree, **verified.sources}
     repo = digest(package.tree)
     payload = Payload(
         archive=f"repos/{repo}.tar.gz",
@@ -38,9 +46,13 @@ def make_task(package: Package, verified: Verified, split: str) -> Task:
         hidden=verified.hidden,
         reproduction=verified.reproduction,
     )
+    gold = diff_trees(buggy, package.tree)
+    hardness, name = difficulty(gold, len(verified.fail_to_pass))
+    mutation = bug.mutations[0]
     reference = Reference(
-        gold_patch=diff_trees(buggy, package.tree),
-        fail_to_pass=verified.fail_to_pass,
+        gold_patch=gold,
+        fail_to_pass=[*verified.fail_to_pass, *(probes.tests if probes else [])],
+        extra_tests={FILE: probes.text} if probes else {},
         pass_to_pass=verified.pass_to_pass,
         location={
             "path": function.path,
@@ -53,7 +65,7 @@ def make_task(package: Package, verified: Verified, split: str) -> Task:
     )
     return Task(
         task_id(package, verified),
-        _prompt(package, verified),
+        _with_reproduction(written, verified) if written else _prompt(package, verified),
         environment="swe",
         payload=payload.model_dump(),
         reference=reference.model_dump(),
@@ -61,12 +73,23 @@ def make_task(package: Package, verified: Verified, split: str) -> Task:
             "package": package.name,
             "version": package.version,
             "function": function.id,
-            "operator": mutation.operator,
+            "operator": bug.operator,
+            "places": len(bug.mutations),
+            "files": len(verified.sources),
+            "issue_from": "model" if written else "rule",
             "split": split,
             "failing_tests": len(verified.fail_to_pass),
+            "probes": len(probes.tests) if probes else 0,
             "function_lines": function.code_lines,
+            "difficulty": hardness,
+            "difficulty_name": name,
         },
     )
+
+
+def _with_reproduction(written: str, verified: Verified) -> str:
+    shown = verified.reproduction
+    return f"{written}\nReproduce: {shown}" if shown is not None else written
 
 
 def _prompt(package: Package, verified: Verified) -> str:
@@ -74,7 +97,7 @@ def _prompt(package: Package, verified: Verified) -> str:
     path, line = frames[-1] if frames else (verified.failing_test.partition("::")[0], 0)
     statement = failing_statement(package.tree[path], line) if line else verified.failing_test
     return issue_text(
-        verified.mutation.function,
+        verified.bug.function,
         package.paths,
         statement=statement,
         message=verified.failure.message,
@@ -83,6 +106,8 @@ def _prompt(package: Package, verified: Verified) -> str:
 
 
 def task_id(package: Package, verified: Verified) -> str:
-    """Depends on the package's name and the mutated file, so that equal bugs have equal ids."""
-    content = f"{verified.mutation.function.path}\0".encode() + verified.source
+    """Depends on the package's name and the mutated files, so that equal bugs have equal ids."""
+    content = b"".join(
+        f"{path}\0".encode() + source for path, source in sorted(verified.sources.items())
+    )
     return f"{package.name}-{hashlib.sha256(content).hexdigest()[:10]}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import tempfile
 import time
 from collections import Counter
@@ -13,76 +12,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from agentrl.core import ConfigError, SandboxProvider, Task, derive_seed
+from agentrl.core import ConfigError, SandboxProvider, Task
+from agentrl.core.chat import ChatModel
 from agentrl.core.taskfile import write_tasks
 from agentrl.environments.swe.bench import Bench
-from agentrl.environments.swe.functions import Function, functions_of
 from agentrl.environments.swe.package import Package, load_package
 from agentrl.environments.swe.sdist import PackageError
+from agentrl.environments.swe.synth.candidates import (
+    Candidate,
+    candidates_of,
+    mutable_functions,
+)
 from agentrl.environments.swe.synth.make import holds, make_task
-from agentrl.environments.swe.synth.mutations import OPERATORS, Mutation, mutations_of
+from agentrl.environments.swe.synth.probes import make_probes
+from agentrl.environments.swe.synth.settings import HELD_OUT, TRAIN, SynthSettings
 from agentrl.environments.swe.synth.verify import (
     Baseline,
     Verifier,
-    Visible,
     measure,
 )
+from agentrl.environments.swe.synth.writer import written_issue
 from agentrl.environments.swe.tree import digest, pack, write_folder
-
-TRAIN, HELD_OUT = "train", "held_out"
-
-
-@dataclass(slots=True, frozen=True)
-class SynthSettings:
-    """What to make.
-
-    Attributes:
-        count: tasks for training.
-        held_out: further tasks, on functions that no training task is on.
-        operators: names in `mutations.OPERATORS`.
-        max_function_lines: longest function that is mutated, docstring and decorators not counted.
-        max_file_lines: longest file that is mutated.
-        per_function: at most this many tasks on one function.
-        visible: which failing tests the agent's copy keeps: one ("reproduction"), "all", "none".
-        repeats: runs of the unchanged suite that a test must pass to be used.
-        max_test_seconds: slower tests are left out.
-        max_pass_to_pass: tests of a task that must stay passing, at most.
-        suite_timeout: seconds for one run of the whole suite.
-        parallel: sandboxes at work at once.
-        check: grade the gold patch and the empty patch of every task.
-        python: the interpreter inside the sandbox; it needs pytest.
-    """
-
-    count: int = 100
-    held_out: int = 0
-    operators: tuple[str, ...] = tuple(OPERATORS)
-    max_function_lines: int = 40
-    max_file_lines: int = 1000
-    per_function: int = 3
-    seed: int = 0
-    visible: Visible = "reproduction"
-    repeats: int = 3
-    max_test_seconds: float = 0.5
-    max_pass_to_pass: int = 200
-    suite_timeout: float = 600.0
-    parallel: int = 2
-    check: bool = True
-    python: str = "python3"
-
-    def __post_init__(self) -> None:
-        """Raises ConfigError for an unknown operator or a number out of range."""
-        unknown = [name for name in self.operators if name not in OPERATORS]
-        if unknown or not self.operators:
-            raise ConfigError(
-                f"unknown mutation operator: {', '.join(unknown) or '(none given)'}",
-                where="operators",
-                fix=f"allowed: {', '.join(OPERATORS)}",
-            )
-        for name in ("count", "per_function", "repeats", "parallel", "max_function_lines"):
-            if getattr(self, name) < 1:
-                raise ConfigError("must be at least 1", where=name)
-        if self.held_out < 0:
-            raise ConfigError("must not be negative", where="held_out")
 
 
 @dataclass(slots=True, frozen=True)
@@ -126,19 +76,14 @@ class SynthReport:
 Progress = Callable[[SynthEvent], None]
 
 
-@dataclass(slots=True)
-class _Candidate:
-    package: Package
-    mutation: Mutation
-    split: str
-
-
 async def synthesise(
     packages: Sequence[str],
     out: Path,
     provider: SandboxProvider,
     settings: SynthSettings | None = None,
     progress: Progress = lambda event: None,
+    *,
+    writer: ChatModel | None = None,
 ) -> SynthReport:
     """Write verified tasks to `out`, held-out ones to `<out>.held_out.jsonl` beside it.
 
@@ -148,6 +93,7 @@ async def synthesise(
     Args:
         packages: folders, or names on PyPI (`name` or `name==version`).
         provider: must allow `settings.parallel` sandboxes at a time.
+        writer: writes the issues, from what the failing test says; None writes them by rule.
 
     Raises:
         ConfigError: two packages have one name.
@@ -168,10 +114,10 @@ async def synthesise(
     async with _workers(loaded, provider, settings) as workers:
         baselines = await _baselines(loaded, workers, settings, progress)
         for package in loaded:
-            functions = _mutable(package, baselines[package.name], settings)
+            functions = mutable_functions(package, baselines[package.name], settings)
             report.functions[package.name] = len(functions)
-        candidates = _candidates(loaded, baselines, settings)
-        run = _Run(candidates, baselines, settings, out, report, progress)
+        candidates = candidates_of(loaded, baselines, settings)
+        run = _Run(candidates, baselines, settings, out, report, progress, writer)
         await run.work(workers)
     report.tasks = run.tasks()
     _write(out, report, loaded)
@@ -238,59 +184,20 @@ async def _baselines(
     return found
 
 
-def _mutable(package: Package, baseline: Baseline, settings: SynthSettings) -> list[Function]:
-    """Functions short enough, entered by a test, and not run at import."""
-    return [
-        function
-        for path in package.sources
-        if package.tree[path].count(b"\n") <= settings.max_file_lines
-        for function in functions_of(path, package.tree[path])
-        if 0 < function.code_lines <= settings.max_function_lines
-        and function.id in baseline.covering
-        and function.id not in baseline.at_import
-    ]
-
-
-def _candidates(
-    packages: list[Package], baselines: dict[str, Baseline], settings: SynthSettings
-) -> list[_Candidate]:
-    """All mutations in the order they are tried: one of each function, then a second, ...
-
-    Functions are divided between the splits by their share of the tasks before any is tried.
-    """
-    pool: list[tuple[Package, list[Mutation]]] = []
-    for package in packages:
-        for function in _mutable(package, baselines[package.name], settings):
-            source = package.tree[function.path]
-            mutations = mutations_of(function, source, list(settings.operators))
-            random.Random(derive_seed(settings.seed, "order", function.id)).shuffle(mutations)
-            if mutations:
-                pool.append((package, mutations))
-    random.Random(derive_seed(settings.seed, "functions")).shuffle(pool)
-    share = settings.held_out / (settings.count + settings.held_out)
-    rounds: list[list[_Candidate]] = []
-    for number, (package, mutations) in enumerate(pool):
-        held_out = int((number + 1) * share) > int(number * share)
-        split = HELD_OUT if held_out else TRAIN
-        for at, mutation in enumerate(mutations):
-            if at == len(rounds):
-                rounds.append([])
-            rounds[at].append(_Candidate(package, mutation, split))
-    return [candidate for one in rounds for candidate in one]
-
-
 class _Run:
     """Verifies candidates concurrently and accepts them in order, so that timing has no say."""
 
     def __init__(
         self,
-        candidates: list[_Candidate],
+        candidates: list[Candidate],
         baselines: dict[str, Baseline],
         settings: SynthSettings,
         out: Path,
         report: SynthReport,
         progress: Progress,
+        writer: ChatModel | None,
     ) -> None:
+        self._writer = writer
         self._candidates = candidates
         self._baselines = baselines
         self._settings = settings
@@ -326,7 +233,7 @@ class _Run:
             self._results[number] = await self._try(bench, candidate) if wanted else "not wanted"
             self._accept()
 
-    async def _try(self, bench: Bench, candidate: _Candidate) -> Task | str:
+    async def _try(self, bench: Bench, candidate: Candidate) -> Task | str:
         package, settings = candidate.package, self._settings
         verifier = Verifier(
             bench,
@@ -335,18 +242,22 @@ class _Run:
             visible=settings.visible,
             limit=settings.max_pass_to_pass,
         )
-        verified = await verifier.verify(candidate.mutation)
+        verified = await verifier.verify(candidate.bug)
         if isinstance(verified, str):
             return verified
-        task = make_task(package, verified, candidate.split)
+        written = await written_issue(self._writer, package, verified) if self._writer else ""
+        probes = await make_probes(
+            bench, package, verified, limit=settings.probes, seed=settings.seed
+        )
+        task = make_task(package, verified, candidate.split, written, probes)
         task.metadata["folder"] = str(self._out.parent)
         if settings.check and not await holds(bench, task, settings.suite_timeout):
             return "unresolved"
         return task
 
-    def _is_wanted(self, candidate: _Candidate) -> bool:
+    def _is_wanted(self, candidate: Candidate) -> bool:
         """False only for what will not be accepted whatever the results still out."""
-        split, function = candidate.split, candidate.mutation.function.id
+        split, function = candidate.split, candidate.bug.function.id
         full = len(self._tasks[split]) >= self._wanted[split]
         capped = self._per_function[candidate.package.name, function]
         return not full and capped < self._settings.per_function
@@ -363,7 +274,7 @@ class _Run:
                 self._report.rejected[result] += 1
             elif result.id not in self._tasks[TRAIN] and result.id not in self._tasks[HELD_OUT]:
                 self._tasks[candidate.split][result.id] = result
-                self._per_function[candidate.package.name, candidate.mutation.function.id] += 1
+                self._per_function[candidate.package.name, candidate.bug.function.id] += 1
             made, wanted = sum(map(len, self._tasks.values())), sum(self._wanted.values())
             text = result if isinstance(result, str) else result.id
             self._progress(SynthEvent("tried", text, made, wanted, self._report.tried))

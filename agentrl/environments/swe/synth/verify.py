@@ -11,7 +11,8 @@ from agentrl.environments.swe.bench import Bench, Failure, TestRun
 from agentrl.environments.swe.functions import Function, functions_of
 from agentrl.environments.swe.hide import hide_tests, split_id
 from agentrl.environments.swe.package import Package
-from agentrl.environments.swe.synth.mutations import Mutation
+from agentrl.environments.swe.synth.bugs import Bug
+from agentrl.environments.swe.tree import Tree
 
 Visible = Literal["reproduction", "all", "none"]
 
@@ -40,10 +41,10 @@ class Baseline:
 
 @dataclass(slots=True, frozen=True)
 class Verified:
-    """A mutation that makes a task, with what it takes to write the task down."""
+    """A bug that makes a task, with what it takes to write the task down."""
 
-    mutation: Mutation
-    source: bytes
+    bug: Bug
+    sources: Tree
     fail_to_pass: list[str]
     pass_to_pass: list[str]
     hidden: dict[str, list[str]]
@@ -92,7 +93,7 @@ def _baseline(
 
 
 class Verifier:
-    """Verifies mutations of one package in one sandbox."""
+    """Verifies bugs of one package in one sandbox."""
 
     def __init__(
         self, bench: Bench, package: Package, baseline: Baseline, *, visible: Visible, limit: int
@@ -107,19 +108,20 @@ class Verifier:
         self._visible = visible
         self._limit = limit
 
-    async def verify(self, mutation: Mutation) -> Verified | str:
+    async def verify(self, bug: Bug) -> Verified | str:
         """The verified bug, or in one word why it makes no task."""
-        path = mutation.function.path
-        source = mutation.edit.apply(self._package.tree[path])
-        write: dict[str, str | None] = {path: source.decode()}
-        covering = self._baseline.covering[mutation.function.id]
+        sources = bug.sources(self._package.tree)
+        write: dict[str, str | None] = {path: data.decode() for path, data in sources.items()}
+        covering = self._covering(bug)
         first = await self._run(covering, write)
         if isinstance(first, str):
             return first
         failing = first.failed
         if not failing:
             return "survived"
-        tests = self._selection(mutation.function, covering, failing)
+        if not await self._irreducible(bug, failing):
+            return "reducible"
+        tests = self._selection(bug.function, covering, failing)
         second = await self._run(tests, write)
         if isinstance(second, str):
             return second
@@ -132,9 +134,24 @@ class Verifier:
         if not await self._fits(hidden, reproduction, passing, write):
             return "hiding"
         return Verified(
-            mutation, source, sorted(failing), passing, hidden, reproduction,
+            bug, sources, sorted(failing), passing, hidden, reproduction,
             second.failures[shown], shown, sum(second.seconds.values()),
         )  # fmt: skip
+
+    def _covering(self, bug: Bug) -> list[str]:
+        """Tests that enter one of its functions."""
+        entering = [self._baseline.covering[function] for function in bug.functions]
+        return sorted({test for tests in entering for test in tests})
+
+    async def _irreducible(self, bug: Bug, failing: set[str]) -> bool:
+        """Each part of it makes some of its tests fail by itself: none may be left unrepaired."""
+        for part in bug.parts():
+            sources = part.sources(self._package.tree)
+            write: dict[str, str | None] = {p: data.decode() for p, data in sources.items()}
+            run = await self._run(self._covering(part), write)
+            if isinstance(run, str) or not run.failed & failing:
+                return False
+        return True
 
     async def _run(self, tests: list[str], write: dict[str, str | None]) -> TestRun | str:
         expected = sum(self._baseline.seconds[t] for t in tests)
