@@ -29,7 +29,7 @@ def _model() -> ReturnDecomposition:
     sandboxes = Resources.none().sandboxes
     assert sandboxes is not None
     return ReturnDecomposition(
-        FactorCode(writer, sandboxes, source="-"), learning_rate=1e-2, epochs=400
+        FactorCode(writer, sandboxes, source="-"), learning_rate=3e-2, epochs=150
     )
 
 

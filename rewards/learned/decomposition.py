@@ -186,8 +186,12 @@ class ReturnDecomposition:
         decoder = self._decoder
         optimizer = torch.optim.Adam(decoder.parameters(), lr=self.learning_rate)
         loss = torch.zeros(())
+        sizes = [len(x) for x, _ in data]
+        factors, totals = torch.cat([x for x, _ in data]), [r for _, r in data]
         for _ in range(self.epochs):
-            loss = torch.stack([decomposition_loss(decoder(x), r) for x, r in data]).mean()
+            parts = decoder(factors).split(sizes)
+            losses = [decomposition_loss(p, r) for p, r in zip(parts, totals, strict=True)]
+            loss = torch.stack(losses).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
