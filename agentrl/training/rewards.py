@@ -6,11 +6,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from agentrl.core import ChatModel, ConfigError, Engine, SandboxProvider, Scorer
 from agentrl.rewards import Resources, RewardPlan, build_plan
-from agentrl.training.config.sections import SandboxConfig
+from agentrl.training.config.rewards import sandbox_section
 
 OpenProvider = Callable[[Any], Any]
 Named = Callable[[str, str], Any]
@@ -38,25 +36,6 @@ async def reward_plan(
         scorer = engine if isinstance(engine, Scorer) else None
         chat = _chat_models(named)
         yield build_plan(settings, Resources(chat, scorer, provider))
-
-
-def sandbox_section(value: object) -> Any:
-    """`reward.sandbox` checked. Raises ConfigError."""
-    try:
-        return TypeAdapter(SandboxConfig).validate_python(value)
-    except ValidationError as error:
-        said = error.errors()[0]["msg"]
-        raise ConfigError(
-            said, where="reward.sandbox", fix="{kind: docker} or {kind: process}"
-        ) from (error)
-
-
-def check_rewards(config: Mapping[str, Any]) -> None:
-    """Raises ConfigError for a `reward:` section that cannot be built; opens nothing."""
-    settings = dict(config)
-    if "sandbox" in settings:
-        sandbox_section(settings.pop("sandbox"))
-    build_plan(settings)
 
 
 def _chat_models(named: Named) -> Callable[[Any, str], ChatModel]:

@@ -72,7 +72,7 @@ def equal(answer: str, reference: str, digits: int) -> bool | None:
     from math_verify import parse, verify
 
     gold = _read(reference, parse)
-    if not gold:
+    if not gold or all(isinstance(reading, str) for reading in gold):
         return None
     if _ambiguous(answer, reference):
         return False

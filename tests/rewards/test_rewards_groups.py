@@ -177,10 +177,11 @@ def test_a_bad_checklist_says_what_is_wrong():
     bad = [
         ChecklistItem(id="a", question="?", weight=0.5, needs=["b"]),
         ChecklistItem(id="b", question="?", weight=0.4, needs=["a"]),
-        ChecklistItem(id="b", question="?", weight=0.4, needs=["z"]),
+        ChecklistItem(id="c", question="?", weight=0.2, needs=["z"]),
+        ChecklistItem(id="c", question="?", weight=0.2),
     ]
     said = " ".join(lint_turn(bad, 0))
-    for word in ("'b' stands twice", "'z', which is not there", "sum to 1.3", "circle"):
+    for word in ("'c' stands twice", "'z', which is not there", "sum to 1.3", "a, b need"):
         assert word in said
     with pytest.raises(ValueError, match="circle"):
         Checklist(turns=[bad])
