@@ -147,8 +147,8 @@ class ReturnDecomposition:
     """The outcome taken apart over the turns, learned from outcomes and written factors.
 
     Steps: the decoder's proxy rewards, which sum to about the outcome; the outcome spread evenly
-    until something was learned, or where the code fails on an episode. Value: the outcome. Learn with
-    {source: steps}. The code is written at the first step of training, from its first episodes.
+    until something was learned, or where the code fails on an episode. Value: the outcome. Learn
+    with {source: steps}. The code is written at the first step of training, from its episodes.
     """
 
     outcome: Reward
