@@ -119,6 +119,13 @@ def build_reward(
     return reward
 
 
+def build_verifier(
+    config: Mapping[str, Any], resources: Resources | None = None, *, where: str = "verifier"
+) -> Verifier:
+    """A verifier from `{kind: NAME, ...its settings}`. Raises ConfigError as `build_reward` does."""
+    return _Build(resources or Resources.none()).verifier(config, where)
+
+
 class _Build:
     """Builds rewards from plain values with one set of resources."""
 

@@ -34,11 +34,10 @@ async def reward_plan(
         if box is not None:
             provider = await stack.enter_async_context(open_provider(sandbox_section(box)))
         scorer = engine if isinstance(engine, Scorer) else None
-        chat = _chat_models(named)
-        yield build_plan(settings, Resources(chat, scorer, provider))
+        yield build_plan(settings, Resources(chat_models(named), scorer, provider))
 
 
-def _chat_models(named: Named) -> Callable[[Any, str], ChatModel]:
+def chat_models(named: Named) -> Callable[[Any, str], ChatModel]:
     """Judges as run files write them; one of each description, so that they share their cache."""
     made: dict[str, ChatModel] = {}
 

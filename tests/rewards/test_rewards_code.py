@@ -103,7 +103,7 @@ async def test_written_checks(sandboxes):
 
 
 async def test_factors_are_written_tried_and_learned_from(sandboxes, rewards_kit):
-    """The first source has the wrong shape and goes back with a message; the second is learned from."""
+    """The first source has the wrong shape and goes back; the second is learned from."""
     good = "def factors(steps):\n    return [[float('good' in s['text'])] for s in steps]"
     flat = "def factors(steps):\n    return [1.0 for s in steps]"
     told: list[str] = []
