@@ -122,7 +122,7 @@ def build_reward(
 def build_verifier(
     config: Mapping[str, Any], resources: Resources | None = None, *, where: str = "verifier"
 ) -> Verifier:
-    """A verifier from `{kind: NAME, ...its settings}`. Raises ConfigError as `build_reward` does."""
+    """A verifier from `{kind: NAME, ...its settings}`. Raises ConfigError, as `build_reward`."""
     return _Build(resources or Resources.none()).verifier(config, where)
 
 
