@@ -21,7 +21,6 @@ PAPERS = [
     "laser",
     "likelihood",
     "lipschitz",
-    "logic_llama",
     "medvlsynther",
     "oni",
     "opv",

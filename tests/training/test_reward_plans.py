@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from loop_kit import RUN_FILE, agentrl, assert_same, make_world
 
-from agentrl.core import ConfigError
+from agentrl.core import ChatModel, ConfigError
 from agentrl.store import RunStore
 from agentrl.training.config.rewards import check_rewards
 
@@ -92,7 +92,21 @@ def test_log_probabilities_of_then_are_gone(world: Path, tmp_path: Path) -> None
 def test_a_section_is_checked_without_opening_anything() -> None:
     check_rewards({"kind": "unit_tests", "sandbox": {"kind": "process"}})
     check_rewards({"kind": "judge", "judge": {"kind": "nowhere:Model"}})
+    check_rewards({"kind": "judge", "judge": {"model": "openai/gpt-x", "budget": 5.0}})
+    for wrong, said in (({"modle": "x"}, "judge"), ({"kind": "other"}, "no kind of chat model")):
+        with pytest.raises(ConfigError, match=said):
+            check_rewards({"kind": "judge", "judge": wrong})
     with pytest.raises(ConfigError, match=r"reward\.sandbox"):
         check_rewards({"kind": "unit_tests", "sandbox": {"kind": "moon"}})
     with pytest.raises(ConfigError, match="unknown setting"):
         check_rewards({"kind": "unit_tests", "pool": 4})
+
+
+def test_a_judge_behind_an_api_is_made_with_its_cache(tmp_path: Path) -> None:
+    from agentrl.training.rewards import chat_models
+
+    chat = chat_models(lambda name, where: None, tmp_path / "answers.db")
+    judge = chat({"model": "openai/gpt-x", "budget": 1.0}, "reward.judge")
+    assert isinstance(judge, ChatModel)
+    assert chat({"model": "openai/gpt-x", "budget": 1.0}, "elsewhere") is judge
+    assert (tmp_path / "answers.db").exists()
