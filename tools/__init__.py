@@ -5,8 +5,8 @@ from agentrl.tools.calls import run_calls
 from agentrl.tools.definition import Tool, ToolError, tool, tools_of
 from agentrl.tools.editor import Editor
 from agentrl.tools.finder import Finder
-from agentrl.tools.given import given_tool
 from agentrl.tools.presets import PRESETS, preset
+from agentrl.tools.given import given_tool
 from agentrl.tools.pytest_client import Failure, PytestClient, TestReport
 from agentrl.tools.pytest_runner import PytestRunner
 from agentrl.tools.replace_editor import ReplaceEditor
@@ -29,8 +29,8 @@ __all__ = [
     "Tool",
     "ToolError",
     "clip",
-    "given_tool",
     "preset",
+    "given_tool",
     "run_calls",
     "tool",
     "tools_of",

@@ -34,8 +34,8 @@ class OwnModel:
 
 
 def chat_section(value: object, where: str) -> EndpointConfig | OwnModel:
-    """How a run file writes a judge: `{model: openai/..., budget: 5.0, ...}`, the name of such a model
-    alone, or `{kind: "module:Name", its settings}`. Raises ConfigError."""
+    """How a run file writes a judge: `{model: openai/..., budget: 5.0, ...}`, the name of such a
+    model alone, or `{kind: "module:Name", its settings}`. Raises ConfigError."""
     settings = dict(value) if isinstance(value, Mapping) else {"model": value}
     kind = settings.pop("kind", "litellm")
     if isinstance(kind, str) and ":" in kind:
