@@ -28,8 +28,8 @@ def markdown() -> str:
         "| kind | judges | what | needs | cost | paper |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name, made, paper in _COMPOSED:
-        lines.append(_line(f"`{name}`", "the episode", made, "rewards", "of its parts", paper))
+    for name, composed, paper in _COMPOSED:
+        lines.append(_line(f"`{name}`", "the episode", composed, "rewards", "of its parts", paper))
     for kind in KINDS:
         made = kind.load()
         name = f"`{kind.name}`" if kind.name else f"`{kind.path.partition(':')[2]}` (Python)"

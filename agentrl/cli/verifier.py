@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agentrl.core import ConfigError
 
@@ -44,7 +44,7 @@ def _verifier(options: argparse.Namespace) -> int:
     resources = Resources(chat_models(named), none.scorer, none.sandboxes)
     verifier = build_verifier(_settings(options.verifier), resources)
     items = read_labelled(options.file)
-    mode = "coverage" if options.coverage else "conservative"
+    mode: Literal["coverage", "conservative"] = "coverage" if options.coverage else "conservative"
     report = asyncio.run(benchmark(verifier, items, mode=mode))
     print(report.table())
     for labelled, score in report.wrong[: options.wrong]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,7 +37,6 @@ class World:
     words: Sequence[str]
     turns: int
     tokens: int = 12
-    learner: Mapping[str, Any] = field(default_factory=dict)
 
     def tiny_policy(self, seed: int) -> Policy:
         """About a tenth of a million weights."""
@@ -58,8 +57,9 @@ class World:
         """GRPO; the rate falls to zero over `steps`, or stays."""
         from agentrl.learner import LearnerSettings
 
-        schedule = {"schedule": "linear", "total_steps": steps} if steps else {}
-        return LearnerSettings(algorithm="grpo", learning_rate=rate, **schedule, **given)
+        if steps:
+            given |= {"schedule": "linear", "total_steps": steps}
+        return LearnerSettings(algorithm="grpo", learning_rate=rate, **given)
 
     async def play(
         self,
