@@ -76,11 +76,12 @@ WORLD = World(
 
 
 def reward(mode: Mode) -> ProcessReward:
-    """The judge: 1 of 1 for every step that it is shown."""
+    """The judge: 1 of 1 for every note that it is shown, 0 for any other step."""
 
     def like(text: str, seed: int) -> dict[str, object]:
-        numbers = [int(n) for n in re.findall(r"^\[(\d+)\]", text, re.MULTILINE)]
-        return {"steps": [{"number": n, "score": 1, "most": 1} for n in numbers]}
+        steps = re.findall(r"^\[(\d+)\] (.*)$", text, re.MULTILINE)
+        scored = [{"number": int(n), "score": NOTE in said, "most": 1} for n, said in steps]
+        return {"steps": scored}
 
     return ProcessReward(Fixed(read="right"), ScriptedChat(like), mode, answered="answered")
 
@@ -122,7 +123,7 @@ async def _run(seeds: Sequence[int]) -> Measured:
 
 
 async def _trained(policy: Any, mode: Mode, seed: int, updates: int = UPDATES) -> Found:
-    channels = {"steps": {"source": "steps", "by": ("group", "turn"), "scale": "std"}}
+    channels = {"steps": {"source": "steps", "by": ("group", "turn"), "min_group": 8}}
     episodes = await WORLD.train(
         policy,
         reward(mode),
