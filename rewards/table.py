@@ -16,6 +16,7 @@ _SCOPES = {
     "trajectory": "the turns, with a memory",
     "group": "the group",
     "transform": "a step's rewards",
+    "derive": "(makes tasks)",
     "monitor": "a run",
 }
 _NEEDS = {ChatModel: "judge", Scorer: "log-probabilities", SandboxProvider: "sandbox"}

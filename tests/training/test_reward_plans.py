@@ -55,6 +55,22 @@ def test_what_rewards_remember_survives_a_kill(world: Path, tmp_path: Path) -> N
     assert_same(again / "run", world / "run")
 
 
+def test_tasks_derived_from_a_steps_episodes_run_in_that_step(world: Path, tmp_path: Path) -> None:
+    again = shutil.copytree(world, tmp_path / "w", ignore=shutil.ignore_patterns("run"))
+    done = agentrl(again, "train", "run.yaml", "reward.derive=[{kind: verify_own, count: 1}]")
+    assert done.returncode == 0, done.stderr
+    with RunStore.open(again / "run", read_only=True) as store:
+        for step in range(1, 6):
+            episodes = store.episodes(split="train", step=step)
+            derived = [e for e in episodes if "derived" in e.task.metadata]
+            assert (len(episodes), len(derived)) == (9, 3)
+            assert len({e.task.id for e in derived}) == 1
+            solution = next(e for e in episodes if e.task.id == derived[0].task.id.split("/")[0])
+            assert solution.task.prompt in derived[0].task.prompt
+            grades = {f"{e.scores['landed'].value:g}" for e in episodes}
+            assert derived[0].task.reference["answer"] in grades
+
+
 def test_a_run_judged_again(world: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text(
