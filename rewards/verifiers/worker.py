@@ -6,6 +6,7 @@ not come back; a thread cannot be ended, a process can. One JSON line goes in, o
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import select
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -92,6 +95,24 @@ class Worker:
         if self._process is not None:
             _kill(self._process)
             self._process = None
+
+
+class Workers:
+    """A few workers and a queue before them: calls that wait hold no thread of anybody else's."""
+
+    def __init__(self, count: int = 2) -> None:
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="verifier")
+        self._mine = threading.local()
+
+    async def call(self, function: str, seconds: float, **arguments: Any) -> Any:
+        """As `Worker.call`; `seconds` count from when a worker takes it."""
+        work = partial(self._call, function, seconds, **arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _call(self, function: str, seconds: float, **arguments: Any) -> Any:
+        if not hasattr(self._mine, "worker"):
+            self._mine.worker = Worker()
+        return self._mine.worker.call(function, seconds, **arguments)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
