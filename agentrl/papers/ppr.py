@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from agentrl.core import Episode, Task
+from agentrl.core import Episode, Task, Turn
 from agentrl.environments import Environment
+from agentrl.environments.base import Observation
 from agentrl.papers.registry import Measured
 from agentrl.papers.small import World, on_one_thread
 from agentrl.papers.toys import Fixed
@@ -44,6 +45,12 @@ class Desk(Environment):
 
     def reset(self, task: Task) -> str:
         return task.prompt
+
+    async def step(self, turn: Turn) -> Observation:
+        """A message that is no call ends the work: babble is no way to pass the time."""
+        seen = await super().step(turn)
+        self.done = seen.done = seen.done or any(call.error for call in turn.calls)
+        return seen
 
     @tool
     async def note(self) -> str:

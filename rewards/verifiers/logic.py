@@ -132,6 +132,11 @@ class LogicEquivalence:
         return Score(1.0 if proven else self.partial * share, checks)
 
 
+def ready() -> None:
+    """Import the parser and the solver in a worker, before the first deadline runs."""
+    compare("P(x)", "P(x)", False, 1000)
+
+
 def compare(answer: str, reference: str, rename: bool, milliseconds: int) -> tuple[bool, float]:
     """(z3 proves equivalence, LE). Runs in a Worker."""
     a, b = parse_formula(answer), parse_formula(reference)

@@ -66,6 +66,11 @@ class Math:
         return verdict(found, f"{answer!r} {'equals' if found else 'does not equal'} {reference!r}")
 
 
+def ready() -> None:
+    """Import and compare once in a worker, before the first deadline runs."""
+    equal("1/2", "0.5", 6)
+
+
 def equal(answer: str, reference: str, digits: int) -> bool | None:
     """Whether two texts mean the same; None when the reference has no meaning. Runs in a Worker:
     it may take forever."""
