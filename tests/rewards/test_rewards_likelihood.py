@@ -91,6 +91,9 @@ async def test_a_frozen_base_stays_that_of_the_first_policy(policy, engine):
     await reward.freeze([recorded(policy)])
     reward.base["t"] = 0.25
     assert (await judge(reward, recorded(policy))).checks[1].value == 0.25
+    resumed = Rlpr(engine)
+    resumed.load_state_dict(reward.state_dict())
+    assert resumed.base == {"t": 0.25}
     other = recorded(policy)
     other.task = Task("unseen", PROMPT, reference={"answer": "a dog"})
     with pytest.raises(Exception, match="no base of task 'unseen'"):
