@@ -1,7 +1,7 @@
 """Rewards: what an episode was worth, and why."""
 
 from agentrl.rewards.compose import Gated, Level, Weighted
-from agentrl.rewards.config import RewardPlan, build_plan, build_reward
+from agentrl.rewards.config import RewardPlan, build_plan, build_reward, build_verifier
 from agentrl.rewards.diagnostics import gra_metrics
 from agentrl.rewards.grammar import SEARCH_TAGS, TagGrammar
 from agentrl.rewards.judging import Composite, judge
@@ -37,6 +37,7 @@ __all__ = [
     "Weighted",
     "build_plan",
     "build_reward",
+    "build_verifier",
     "claim_metrics",
     "gra_metrics",
     "judge",

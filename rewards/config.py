@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from random import Random
 from typing import Any, get_type_hints
 
-from agentrl.core import ConfigError, Group, Reward
+from agentrl.core import ConfigError, Group, Reward, Task, derive_seed
 from agentrl.rewards.compose import Gated, Level, Mode, Weighted
 from agentrl.rewards.construct import Builders, checked, construct, known, mapping, unknown
+from agentrl.rewards.data import DerivedTasks
 from agentrl.rewards.group import BatchReward, GroupReward, judge_groups
 from agentrl.rewards.learned.base import CoTrainedRewardModel
 from agentrl.rewards.registry import EPISODE_SCOPES, kinds
@@ -29,11 +31,22 @@ class RewardPlan:
         reward: judges each episode as it ends.
         group: then compare the episodes of groups, in this order.
         transforms: then change the rewards of the step, in this order.
+        derive: make further tasks of the step's episodes, which run in the same step.
     """
 
     reward: Reward
     group: list[GroupReward | BatchReward] = field(default_factory=list)
     transforms: list[RewardTransform] = field(default_factory=list)
+    derive: list[DerivedTasks] = field(default_factory=list)
+
+    def derived(self, groups: Sequence[Group], seed: int) -> list[Task]:
+        """The further tasks, each to be run as a group of its own."""
+        episodes = [e for group in groups for e in group.judged]
+        return [
+            task
+            for n, source in enumerate(self.derive)
+            for task in source.derive(episodes, Random(derive_seed(seed, "derive", n)))
+        ]
 
     async def finish(self, groups: Sequence[Group]) -> dict[str, float]:
         """The group rewards and transforms of a step; metrics. Episodes are changed in place."""
@@ -68,20 +81,21 @@ class RewardPlan:
 def build_plan(
     config: Mapping[str, Any], resources: Resources | None = None, *, where: str = "reward"
 ) -> RewardPlan:
-    """The plan of a `reward:` section: a reward (see `build_reward`) with `group:` and
+    """The plan of a `reward:` section: a reward (see `build_reward`) with `group:`, `derive:` and
     `transforms:` beside it, lists of entries of those scopes.
 
     Raises:
         ConfigError: with the path of the key, what is allowed and the nearest name.
     """
     settings = mapping(config, where)
-    after = {key: settings.pop(key, []) for key in ("group", "transforms")}
+    after = {key: settings.pop(key, []) for key in ("group", "transforms", "derive")}
     reward = build_reward(settings, resources, where=where)
     build = _Build(resources or Resources.none())
     plan = RewardPlan(reward)
     for key, scope, into in (
         ("group", "group", plan.group),
         ("transforms", "transform", plan.transforms),
+        ("derive", "derive", plan.derive),
     ):
         for i, item in enumerate(_list(after[key], f"{where}.{key}")):
             into.append(build.entry(item, f"{where}.{key}[{i}]", scope))
@@ -117,6 +131,13 @@ def build_reward(
     reward = _Build(resources or Resources.none()).reward(config, where)
     _refuse_doubles(_names(reward), where)
     return reward
+
+
+def build_verifier(
+    config: Mapping[str, Any], resources: Resources | None = None, *, where: str = "verifier"
+) -> Verifier:
+    """A verifier from `{kind: NAME, ...its settings}`. Raises ConfigError, as `build_reward`."""
+    return _Build(resources or Resources.none()).verifier(config, where)
 
 
 class _Build:

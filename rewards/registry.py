@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
-Scope = Literal["answer", "outcome", "turn", "trajectory", "group", "transform", "monitor"]
+Scope = Literal[
+    "answer", "outcome", "turn", "trajectory", "group", "transform", "derive", "monitor"
+]
 
 
 @dataclass(slots=True, frozen=True)
@@ -22,7 +24,8 @@ class Kind:
         name: as in `{kind: NAME}`; "" for what is used from Python only.
         scope: "answer" (a verifier: judges the answer), "outcome" (the episode), "turn" (each
             turn), "trajectory" (an automaton over the turns), "group" (episodes together),
-            "transform" (rewards of a step), "monitor" (says something about rewards).
+            "transform" (rewards of a step), "derive" (tasks of a step's episodes), "monitor" (says
+            something about rewards).
         cost: what an episode costs, in calls of models or runs of code; "" for arithmetic.
         paper: number in docs/papers.md; 0 for none.
     """
@@ -66,6 +69,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("tests_pass", "outcome:TestsPass", "outcome"),
     Kind("program_output", "programs:ProgramOutput", "outcome", paper=10),
     Kind("claim", "search:ClaimReward", "outcome", "", 71),
+    Kind("flaw_found", "flaws:FlawFound", "outcome", "", 47),
     Kind("context", "search:ContextReward", "outcome", "", 52),
     Kind("submitted", "outcome:Submitted", "outcome", "", 4),
     Kind("rubric", "judges.rubric:Rubric", "outcome", "items x votes calls", 11),
@@ -118,6 +122,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("skew_filter", "transforms.filters:SkewFilter", "transform", "", 53),
     Kind("constraints", "transforms.constraints:Constraints", "transform", "", 54),
     Kind("self_reward_mix", "transforms.mix:SelfRewardMix", "transform", "", 7),
+    Kind("verify_own", "data.verify_own:VerifyOwn", "derive", "count x group episodes", 9),
     Kind("", "diagnostics.monitors:CollapseMonitor", "monitor", "", 27),
     Kind("", "diagnostics.monitors:HackMonitor", "monitor", "a sample of oracle calls", 61),
     Kind("", "diagnostics.monitors:DriftMonitor", "monitor", "", 3),

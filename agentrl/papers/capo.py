@@ -15,7 +15,7 @@ CLAIM = (
     "Tiers 2, 1, 0, -1; critiques {2}, {2,3}, {2}, {} give {} by intersection, {2} by majority "
     "and {2,3} by union; every token belongs to one step; a judge that fails punishes nobody."
 )
-CRITIQUES = ([2], [2, 3], [2], [])
+CRITIQUES: tuple[list[int], ...] = ([2], [2, 3], [2], [])
 
 
 def _reward(

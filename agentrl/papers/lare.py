@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import listed, table
+from agentrl.papers.toys import Fixed, listed, table
 from agentrl.rewards.judges.scripted import ScriptedChat
 from agentrl.rewards.learned.decomposition import (
     FactorCode,
@@ -29,7 +29,7 @@ def _model() -> ReturnDecomposition:
     sandboxes = Resources.none().sandboxes
     assert sandboxes is not None
     return ReturnDecomposition(
-        FactorCode(writer, sandboxes, source="-"), learning_rate=1e-2, epochs=400
+        Fixed(), FactorCode(writer, sandboxes, source="-"), learning_rate=3e-2, epochs=150
     )
 
 

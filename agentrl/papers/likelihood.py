@@ -20,6 +20,8 @@ CLAIM = (
     "ranks them."
 )
 
+RANKED: tuple[Reduce, ...] = ("exp_sum", "sum")
+
 
 def _reward(reduce: Reduce, p: float, length: int) -> float:
     model = CharacterModel(lambda context, character: p)
@@ -42,8 +44,8 @@ def run(seeds: Sequence[int]) -> Measured:
     cases += listed("leave-one-out of 1, 3", [-2, 2], pair.tolist())
     for seed in seeds:
         p = np.random.default_rng(seed).uniform(0.02, 0.08, 6)
-        traces = {r: [_reward(r, x, 300) for x in p] for r in ("exp_sum", "sum")}  # type: ignore[arg-type]
-        spread = float(np.float32(traces["exp_sum"]).std())
+        traces = {r: [_reward(r, x, 300) for x in p] for r in RANKED}
+        spread = float(np.array(traces["exp_sum"], np.float32).std())
         order = np.argsort(traces["sum"]).tolist() == np.argsort(p).tolist()
         cases.append((f"seed {seed}: spread of Prob", 0.0, spread))
         cases.append((f"seed {seed}: LogProb ranks", 1.0, float(order)))

@@ -51,7 +51,7 @@ async def _generalises(seed: int) -> float:
         ScriptedChat(lambda t, s: {"helpful": "key" in t}),
         form="classifier",
         batch=64,
-        steps=300,
+        steps=100,
     )
     for i in range(20):
         reward.observe(f"you find a key in room {i + 100 * seed}")

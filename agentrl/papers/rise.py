@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from agentrl.core import Score
+from agentrl.core import ConfigError, Score
 from agentrl.papers.registry import Measured
 from agentrl.papers.toys import episode, table, wait
 from agentrl.rewards.data.verify_own import VerifyOwn
@@ -39,7 +39,7 @@ def run(seeds: Sequence[int]) -> Measured:
         try:
             VerifyOwn().derive([*fresh, episode(["s"], version=1, reward=1.0)], random.Random(seed))
             refused = 0.0
-        except ValueError:
+        except ConfigError:
             refused = 1.0
         cases.append((f"seed {seed}: stale solutions refused", 1.0, refused))
     return table(cases)

@@ -62,10 +62,11 @@ async def workbench(
         judged: False leaves out verdicts, which imitation does not need.
     """
     engine = make_engine(config, policy, script)
+    answers = Path(config.run.dir) / "judgements.db" if Path(config.run.dir).is_dir() else None
     try:
         async with (
             make_environments(config, progress.sandboxes) as make,
-            reward_plan(config.reward, engine, make_provider, named) as rewards,
+            reward_plan(config.reward, engine, make_provider, named, answers) as rewards,
         ):
             limits = config.environment
             tokenizer, spoken = language(config, policy, engine)

@@ -43,14 +43,21 @@ def api_engine(chosen: LiteLLMConfig) -> Engine:
     return LiteLLMEngine(_endpoint(chosen), budget=Budget(chosen.budget))
 
 
-def make_chat_model(chosen: LiteLLMChatConfig, *, name: str = "") -> ChatModel:
-    """A judge, teacher or simulator behind an API."""
+def make_chat_model(
+    chosen: LiteLLMChatConfig, *, name: str = "", cache: Path | None = None
+) -> ChatModel:
+    """A judge, teacher or simulator behind an API.
+
+    Args:
+        cache: file that keeps its answers where the section names none.
+    """
     from agentrl.engines import AnswerCache, Budget, LiteLLMChat
 
+    kept = chosen.cache or cache
     return LiteLLMChat(
         _endpoint(chosen),
         name=name,
-        cache=AnswerCache(chosen.cache) if chosen.cache else None,
+        cache=AnswerCache(kept) if kept else None,
         budget=Budget(chosen.budget),
     )
 

@@ -153,7 +153,11 @@ class Trainer:
             again = f", round {turn + 1}" if turn else ""
             self._progress.stage(f"step {step}: episodes{again}", expected=len(tasks) * size)
             names = ("step", step, "refill", turn) if turn else ("step", step)
-            groups = await bench.scheduler.collect(tasks, size, seed=derive_seed(seed, *names))
+            drawn = derive_seed(seed, *names)
+            groups = await bench.scheduler.collect(tasks, size, seed=drawn)
+            if more := bench.rewards.derived(groups, drawn):
+                self._progress.stage(f"step {step}: derived tasks", expected=len(more) * size)
+                groups += await bench.scheduler.collect(more, size, seed=drawn)
             judged.update(await bench.rewards.finish(groups))
             return groups
 

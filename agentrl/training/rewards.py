@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
 
 from agentrl.core import ChatModel, ConfigError, Engine, SandboxProvider, Scorer
 from agentrl.rewards import Resources, RewardPlan, build_plan
 from agentrl.training.config.engines import LiteLLMChatConfig
-from agentrl.training.config.sections import SandboxConfig
+from agentrl.training.config.rewards import OwnModel, chat_section, sandbox_section
 from agentrl.training.engines import make_chat_model
 
 OpenProvider = Callable[[Any], Any]
@@ -20,7 +19,11 @@ Named = Callable[[str, str], Any]
 
 @asynccontextmanager
 async def reward_plan(
-    config: Mapping[str, Any], engine: Engine | None, open_provider: OpenProvider, named: Named
+    config: Mapping[str, Any],
+    engine: Engine | None,
+    open_provider: OpenProvider,
+    named: Named,
+    cache: Path | None = None,
 ) -> AsyncIterator[RewardPlan]:
     """The plan of a `reward:` section.
 
@@ -30,6 +33,7 @@ async def reward_plan(
         engine: asked for log-probabilities when it can give them.
         open_provider: opens a sandbox section as an async context manager.
         named: finds `module:Name`.
+        cache: file that keeps the judges' answers; None keeps none.
     """
     settings = dict(config)
     box = settings.pop("sandbox", None)
@@ -38,65 +42,30 @@ async def reward_plan(
         if box is not None:
             provider = await stack.enter_async_context(open_provider(sandbox_section(box)))
         scorer = engine if isinstance(engine, Scorer) else None
-        chat = _chat_models(named)
-        yield build_plan(settings, Resources(chat, scorer, provider))
+        yield build_plan(settings, Resources(chat_models(named, cache), scorer, provider))
 
 
-def sandbox_section(value: object) -> Any:
-    """`reward.sandbox` checked. Raises ConfigError."""
-    try:
-        return TypeAdapter(SandboxConfig).validate_python(value)
-    except ValidationError as error:
-        said = error.errors()[0]["msg"]
-        raise ConfigError(
-            said, where="reward.sandbox", fix="{kind: docker} or {kind: process}"
-        ) from (error)
-
-
-def check_rewards(config: Mapping[str, Any]) -> None:
-    """Raises ConfigError for a `reward:` section that cannot be built; opens nothing."""
-    settings = dict(config)
-    if "sandbox" in settings:
-        sandbox_section(settings.pop("sandbox"))
-    build_plan(settings)
-
-
-def _chat_models(named: Named) -> Callable[[Any, str], ChatModel]:
-    """Judges as run files write them; one of each description, so that they share their cache."""
+def chat_models(named: Named, cache: Path | None = None) -> Callable[[Any, str], ChatModel]:
+    """Judges as run files write them; one of each description, so that they share their limits."""
     made: dict[str, ChatModel] = {}
 
     def chat(value: Any, where: str) -> ChatModel:
         key = repr(value)
         if key not in made:
-            made[key] = _chat_model(value, where, named)
+            made[key] = _chat_model(chat_section(value, where), where, named, cache)
         return made[key]
 
     return chat
 
 
-def _chat_model(value: Any, where: str, named: Named) -> ChatModel:
-    settings = dict(value) if isinstance(value, Mapping) else {"kind": value}
-    kind = settings.pop("kind", None)
-    if kind == "litellm":
-        return make_chat_model(_litellm_section(settings, where))
-    if not isinstance(kind, str) or ":" not in kind:
-        raise ConfigError(
-            f"{value!r} is no chat model",
-            where=where,
-            fix="{kind: litellm, model: NAME} or {kind: 'module:Name', its settings}",
-        )
-    model = named(kind, where)(**settings)
+def _chat_model(
+    section: LiteLLMChatConfig | OwnModel, where: str, named: Named, cache: Path | None
+) -> ChatModel:
+    if isinstance(section, LiteLLMChatConfig):
+        return make_chat_model(section, cache=cache)
+    model = named(section.name, where)(**section.settings)
     if not isinstance(model, ChatModel):
-        raise ConfigError(f"{kind} is no ChatModel", where=where, fix="see agentrl.core.ChatModel")
-    return model
-
-
-def _litellm_section(settings: dict[str, Any], where: str) -> LiteLLMChatConfig:
-    try:
-        return LiteLLMChatConfig.model_validate(settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(
-            first["msg"], where=f"{where}.{key}", fix="docs/judging-models.md has its keys"
-        ) from error
+            f"{section.name} is no ChatModel", where=where, fix="see agentrl.core.ChatModel"
+        )
+    return model

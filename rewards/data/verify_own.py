@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentrl.core import Episode, Task
+from agentrl.core import ConfigError, Episode, Task
 
 _ASK = """A question, and a solution to it that you are to grade.
 
@@ -37,11 +37,15 @@ class VerifyOwn:
     name: str = "verify_own"
 
     def derive(self, episodes: Sequence[Episode], rng: random.Random) -> list[Task]:
-        """Raises ValueError for episodes of more than one weights version: stale solutions."""
+        """Raises ConfigError for episodes of more than one weights version: stale solutions."""
         fresh = [e for e in episodes if e.judged and e.turns and "derived" not in e.task.metadata]
         versions = {v for e in fresh for v in e.weights_versions}
         if len(versions) > 1:
-            raise ValueError(f"episodes of the weights versions {sorted(versions)}: not on-policy")
+            raise ConfigError(
+                f"solutions of the weights versions {sorted(versions)}: not on-policy",
+                where=self.name,
+                fix="derive tasks only where episodes are of the weights that learn from them",
+            )
         return [self.task_of(e) for e in balanced(fresh, self.count, rng)]
 
     def task_of(self, episode: Episode) -> Task:

@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
-from agentrl.core import ChatModel, Episode, Group, Message, SandboxProvider, Score
+from agentrl.core import ChatModel, Episode, Group, Message, Reward, SandboxProvider, Score
 from agentrl.rewards.verifiers.code import run_python
 
 Features = list[list[float]]
@@ -144,37 +144,50 @@ def random_decomposition_loss(
 
 @dataclass(slots=True)
 class ReturnDecomposition:
-    """Step rewards that sum to the episode's outcome, learned from outcomes and factors.
+    """The outcome taken apart over the turns, learned from outcomes and written factors.
 
-    Before the first update the outcome is spread evenly. Value: the sum of the steps.
+    Steps: the decoder's proxy rewards, which sum to about the outcome; the outcome spread evenly
+    until something was learned, or where the code fails on an episode. Value: the outcome. Learn
+    with {source: steps}. The code is written at the first step of training, from its episodes.
     """
 
+    outcome: Reward
     factors: FactorCode
-    outcome: str = "reward"
     learning_rate: float = 3e-4
     epochs: int = 50
     name: str = "decomposition"
     _decoder: Decoder | None = field(init=False, default=None, repr=False)
 
-    async def score(self, episode: Episode) -> Score:
+    @property
+    def parts(self) -> Sequence[Reward]:
+        return [self.outcome]
+
+    async def combine(self, episode: Episode, scores: Sequence[Score]) -> Score:
+        (outcome,) = scores
+        if outcome.abstained:
+            return Score(abstained=True, evidence="the outcome abstained")
         steps = len(episode.turns)
-        if not steps or not self.factors.source:
-            return Score(abstained=True, evidence="no factors have been written yet")
+        even = [outcome.value / steps] * steps
+        if self._decoder is None:
+            return Score(outcome.value, steps=even, evidence="nothing has been learned yet")
         rows, problem = await self.factors.run(self.factors.source, episode)
         if problem:
-            return Score(abstained=True, evidence=problem)
-        if self._decoder is None:
-            return Score(abstained=True, evidence="nothing has been learned yet")
+            return Score(outcome.value, steps=even, evidence=f"spread evenly: {problem}")
         with torch.no_grad():
-            found = self._decoder(torch.tensor(rows)).tolist()
-        return Score(sum(found), steps=found)
+            return Score(outcome.value, steps=self._decoder(torch.tensor(rows)).tolist())
+
+    async def score(self, episode: Episode) -> Score:
+        return await self.combine(episode, [await self.outcome.score(episode)])
 
     async def learn(self, groups: Sequence[Group]) -> dict[str, float]:
+        judged = [e for g in groups for e in g.judged]
+        if judged and not self.factors.source:
+            await self.factors.write(judged[0].task.prompt, judged[:2])
         data = []
-        for episode in (e for g in groups for e in g.judged):
+        for episode in judged if self.factors.source else []:
             rows, problem = await self.factors.run(self.factors.source, episode)
             if not problem and rows:
-                data.append((torch.tensor(rows), episode.scores[self.outcome].value))
+                data.append((torch.tensor(rows), episode.scores[self.outcome.name].value))
         return self.update(data)
 
     def update(self, data: Sequence[tuple[torch.Tensor, float]]) -> dict[str, float]:
@@ -186,8 +199,12 @@ class ReturnDecomposition:
         decoder = self._decoder
         optimizer = torch.optim.Adam(decoder.parameters(), lr=self.learning_rate)
         loss = torch.zeros(())
+        sizes = [len(x) for x, _ in data]
+        factors, totals = torch.cat([x for x, _ in data]), [r for _, r in data]
         for _ in range(self.epochs):
-            loss = torch.stack([decomposition_loss(decoder(x), r) for x, r in data]).mean()
+            parts = decoder(factors).split(sizes)
+            losses = [decomposition_loss(p, r) for p, r in zip(parts, totals, strict=True)]
+            loss = torch.stack(losses).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 from agentrl.core import Check, ConfigError, Episode, Score, Scorer
 from agentrl.rewards.probability.contexts import (
@@ -121,6 +122,13 @@ class Rlpr:
         if forced.start == len(forced.tokens):
             return None
         return reduce_logprobs(await forced_logprobs(self.scorer, forced), "mean_exp")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The kept bases: a resumed run must not take them from weights that have learned."""
+        return {"base": dict(self.base), "frozen": self.frozen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.base, self.frozen = dict(state["base"]), state["frozen"]
 
     def _own_answer(self, episode: Episode) -> str | None:
         tag = self.before.strip("<>")

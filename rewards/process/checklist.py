@@ -291,5 +291,5 @@ def _step(episode: Episode, step: int) -> str:
 
 def may_continue(items: Sequence[ChecklistItem], satisfied: np.ndarray) -> bool:
     """Whether the next user message is said: every strict item held at some step of the turn."""
-    ever = np.asarray(satisfied, bool).any(axis=0).tolist()
-    return all(ever[c] for c, item in enumerate(items) if item.strict)
+    held = np.asarray(satisfied, bool)
+    return all(bool(held[:, c].any()) for c, item in enumerate(items) if item.strict)

@@ -57,14 +57,14 @@ class FirstErrorJudge:
     active learning asks experts about).
     """
 
-    model: ChatModel
+    judge: ChatModel
     votes: int = 8
     temperature: float = 0.7
     name: str = "first_error"
     _judge: Judge[FirstError] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._judge = Judge(self.model, LOCATE, FirstError, self.votes, self.temperature)
+        self._judge = Judge(self.judge, LOCATE, FirstError, self.votes, self.temperature)
 
     async def locate(self, task: str, steps: str, count: int) -> tuple[list[int], float, str]:
         """(readable votes, cost, what was said); numbers beyond `count` are not readable."""

@@ -58,7 +58,8 @@ class Intrinsic:
         classifier  q = [p > threshold] of a small text model trained on the labels
         ranker      q = (s - mean) / std of a Bradley-Terry score, 0 where not above `threshold`
 
-    beta = 0 is farmed by repeating one message.
+    beta = 0 is farmed by repeating one message. When a label arrives depends on the judge's speed,
+    so runs with this reward are not reproducible to the bit.
     """
 
     outcome: Reward
@@ -133,8 +134,10 @@ class Intrinsic:
         judge = Judge(self.judge, ANNOTATE, Helpful)
         try:
             ballots = await judge.ask_all([{"goal": g, "observation": k} for k, g in newest])
-        except InfraError:
+        except (InfraError, asyncio.CancelledError) as error:
             self._queue.update(reversed(newest))
+            if isinstance(error, asyncio.CancelledError):
+                raise
             return 0
         found = {
             k: float(b.answers[0].helpful)

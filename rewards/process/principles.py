@@ -47,11 +47,16 @@ class ProcessReward:
     See `renorm` for the modes. Steps: the reward of each turn; value: the outcome. Learn from the
     steps alone ({source: steps}): the last one holds the outcome already. Steps that the judge
     left out, or a ballot that cannot be read, abstain.
+
+    Attributes:
+        answered: key of `Episode.outcome` that says whether the last turn is the answer (and gets o
+            itself); "" when it always is.
     """
 
     outcome: Reward
     judge: ChatModel
     mode: Mode = "renorm"
+    answered: str = ""
     votes: int = 1
     temperature: float = 0.0
     name: str = "process"
@@ -75,7 +80,8 @@ class ProcessReward:
             return Score(abstained=True, evidence=ballot.said, cost=ballot.cost)
         p = [sum(vote[t] for vote in votes) / len(votes) for t in range(len(found))]
         checks = [Check(f"principle/{t}", value, turn=t) for t, value in enumerate(p)]
-        steps = renorm(p, outcome.value, self.mode)
+        answered = not self.answered or bool(episode.outcome.get(self.answered))
+        steps = renorm(p, outcome.value, self.mode, answered=answered)
         return Score(outcome.value, checks, steps, evidence=ballot.said, cost=ballot.cost)
 
     async def score(self, episode: Episode) -> Score:

@@ -19,7 +19,7 @@ def potential_shaping(potentials: Sequence[float], gamma: float = 1.0) -> list[f
     Returns:
         T values. Their discounted sum is -Phi(s_0) whatever was done, so optimal policies stay.
     """
-    after = [*potentials[1:], 0.0]
+    after = [*potentials[1:], 0.0] if potentials else []
     return [gamma * b - a for a, b in zip(potentials, after, strict=True)]
 
 

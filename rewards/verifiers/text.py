@@ -20,7 +20,9 @@ def normalise(text: str) -> str:
     """Lower case, no punctuation, no articles, single spaces: SQuAD's comparison (arXiv
     1606.05250), after Unicode NFKC. Letters that only look alike stay different."""
     text = unicodedata.normalize("NFKC", text).lower().translate(_PUNCTUATION)
-    return " ".join(_ARTICLES.sub(" ", text).split())
+    text = " ".join(text.split())
+    # An answer that is nothing but an article is the option A.
+    return " ".join(_ARTICLES.sub(" ", text).split()) or text
 
 
 def references(reference: object) -> list[str]:

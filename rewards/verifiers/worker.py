@@ -6,27 +6,34 @@ not come back; a thread cannot be ended, a process can. One JSON line goes in, o
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 from agentrl.core import InfraError
 
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 _MEMORY = 4 << 30
+_PATIENCE = 20.0
 
 
 class Worker:
     """Calls `module:function(**arguments)` in a process of its own; one call at a time.
 
-    The process starts with the first call and stays; a call over its deadline ends it.
-    Functions take and return JSON-able values.
+    The process starts with the first call and stays; a call over its deadline ends it. Deadlines
+    are in processor time, so that a verdict does not depend on how busy the machine is.
+    Functions take and return JSON-able values. The module's `ready()`, if it has one, is called
+    first in a new process: what it imports there is not on the first answer's deadline.
     """
 
     def __init__(self) -> None:
@@ -37,19 +44,20 @@ class Worker:
         """The function's answer.
 
         Raises:
-            TimeoutError: none within `seconds`, or the process ran out of memory: the input's
-                doing. RuntimeError: the function raised (its message).
+            TimeoutError: none within `seconds` of processor time (or twenty times that of wall
+                time), or the process ran out of memory: the input's doing. RuntimeError: the
+                function raised (its message).
             InfraError: the process cannot be started.
         """
         with self._lock:
-            process = self._running()
+            process = self._running(function.partition(":")[0])
             assert process.stdin is not None
             assert process.stdout is not None
             try:
-                line = json.dumps([function, arguments]) + "\n"
+                line = json.dumps([function, arguments, seconds]) + "\n"
                 process.stdin.write(line.encode())
                 process.stdin.flush()
-                answer = self._line(process, seconds)
+                answer = self._line(process, _PATIENCE * seconds)
             except (TimeoutError, BrokenPipeError, EOFError):
                 self._end()
                 raise TimeoutError(f"no result within {seconds:g} s") from None
@@ -58,7 +66,7 @@ class Worker:
             raise RuntimeError(value)
         return value
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self, module: str) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", f"from {__name__} import serve; serve()"],
@@ -70,7 +78,11 @@ class Worker:
             weakref.finalize(self, _kill, self._process)
             try:
                 self._line(self._process, _START_SECONDS)
-            except (TimeoutError, EOFError) as error:
+                assert self._process.stdin is not None
+                self._process.stdin.write((json.dumps([f"{module}:ready", {}, 0]) + "\n").encode())
+                self._process.stdin.flush()
+                self._line(self._process, _START_SECONDS)
+            except (TimeoutError, BrokenPipeError, EOFError) as error:
                 self._end()
                 raise InfraError("verifier_down", "a verifier's process does not start") from error
         return self._process
@@ -94,6 +106,24 @@ class Worker:
             self._process = None
 
 
+class Workers:
+    """A few workers and a queue before them: calls that wait hold no thread of anybody else's."""
+
+    def __init__(self, count: int = 2) -> None:
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="verifier")
+        self._mine = threading.local()
+
+    async def call(self, function: str, seconds: float, **arguments: Any) -> Any:
+        """As `Worker.call`; `seconds` count from when a worker takes it."""
+        work = partial(self._call, function, seconds, **arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _call(self, function: str, seconds: float, **arguments: Any) -> Any:
+        if not hasattr(self._mine, "worker"):
+            self._mine.worker = Worker()
+        return self._mine.worker.call(function, seconds, **arguments)
+
+
 def _kill(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
@@ -112,13 +142,19 @@ def serve() -> None:
     answers.write(b"ready\n")
     answers.flush()
     for line in sys.stdin:
-        name, arguments = json.loads(line)
+        name, arguments, seconds = json.loads(line)
         module, _, function = name.partition(":")
         try:
-            answer: list[Any] = ["is", getattr(import_module(module), function)(**arguments)]
+            found = getattr(import_module(module), function, None)
+            if found is None and function == "ready":
+                found = int
+            # Its default action ends the process, in the midst of any computation.
+            signal.setitimer(signal.ITIMER_PROF, seconds)
+            answer: list[Any] = ["is", found(**arguments)]
         except MemoryError:
             os._exit(1)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller is told
             answer = ["raised", f"{type(error).__name__}: {error}"[:500]]
+        signal.setitimer(signal.ITIMER_PROF, 0)
         answers.write(json.dumps(answer).encode() + b"\n")
         answers.flush()

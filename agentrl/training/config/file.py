@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from agentrl.core import ConfigError
 from agentrl.episodes.dialects import dialects
 from agentrl.training.config.problems import nearest, problems
+from agentrl.training.config.rewards import check_rewards
 from agentrl.training.config.sections import RunConfig
 from agentrl.training.config.yaml_text import Path as KeyPath
 from agentrl.training.config.yaml_text import dotted, parse
-from agentrl.training.rewards import check_rewards
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
