@@ -217,7 +217,8 @@ class Game(Environment):
     def state(self):
         return State()
 
-uvicorn.run(create_app(Game, Guess, Hint), host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
+app = create_app(Game, Guess, Hint)
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
 """
 
 
