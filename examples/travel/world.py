@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from agentrl.core import Episode, Task, derive_seed
+from agentrl.core import Check, Episode, Score, Task, derive_seed
 
 CITIES = ("Arden", "Brill", "Corva", "Delph")
 TOOLS: list[dict[str, Any]] = [
@@ -147,3 +148,22 @@ async def grounded(episode: Episode, number: int) -> bool:
     named = [plan.get("train"), plan.get("hotel"), *plan["sights"]] if plan else []
     shown = " ".join(r.text for t in episode.turns[:number] for r in t.results)
     return all(f'"{name}"' in shown for name in named)
+
+
+@dataclass(slots=True)
+class TripReward:
+    """1 for a plan that is feasible and every part of it looked up (DeepTravel, paper 18).
+
+    By rules, what `hierarchical` asks a judge: turns are looked at only when the plan holds, and
+    no further than the first that does not.
+    """
+
+    name: str = "trip"
+
+    async def score(self, episode: Episode) -> Score:
+        if not await feasible(episode):
+            return Score(0.0, [Check("plan", 0.0, False)], evidence="the plan does not hold")
+        for number in range(len(episode.turns)):
+            if not await grounded(episode, number):
+                return Score(0.0, [Check("plan", 1.0, True)], evidence=f"turn {number} fails")
+        return Score(1.0, [Check("plan", 1.0, True), Check("turns", 1.0, True)])

@@ -22,6 +22,7 @@ from agentrl.tools.mcp import McpServer
 
 pytestmark = pytest.mark.timeout(900)  # wall time of foreign imports where many share the cores
 TIME = [sys.executable, "-m", "mcp_server_time", "--local-timezone", "UTC"]
+PATIENCE = 300.0  # to start a program where many share the cores
 NOON = {"source_timezone": "UTC", "target_timezone": "Asia/Tokyo", "time": "12:00"}
 
 HTTP_SERVER = """
@@ -83,7 +84,7 @@ async def test_a_real_mcp_server_over_stdio():
         ),
         said("It is 21:00 in Tokyo."),
     ]
-    environment = McpEnvironment(servers=[{"command": TIME}])
+    environment = McpEnvironment(servers=[{"command": TIME, "start_seconds": PATIENCE}])
     episode = await play(environment, Task("t", "Noon UTC, in Tokyo?"), *turns)
     good, bad, missing = episode.turns[0].results
     assert "21:00" in good.text
@@ -94,7 +95,7 @@ async def test_a_real_mcp_server_over_stdio():
 
 
 async def test_tools_are_described_as_the_server_does_and_can_be_chosen():
-    server = McpServer(command=TIME, only=["get_current_time"])
+    server = McpServer(command=TIME, only=["get_current_time"], start_seconds=PATIENCE)
     await server.start()
     try:
         (spec,) = (tool.spec["function"] for tool in server.tools.values())
@@ -106,7 +107,7 @@ async def test_tools_are_described_as_the_server_does_and_can_be_chosen():
     with pytest.raises(InfraError, match="connection is closed"):
         await server.tools["get_current_time"]({"timezone": "UTC"})
     with pytest.raises(ConfigError, match="has no tool 'fly'"):
-        await McpServer(command=TIME, only=["fly"]).start()
+        await McpServer(command=TIME, only=["fly"], start_seconds=PATIENCE).start()
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def http_server() -> Iterator[str]:
 
 
 async def test_an_mcp_server_over_http_and_its_death(http_server):
-    server = McpServer(url=http_server, call_seconds=20.0)
+    server = McpServer(url=http_server, call_seconds=20.0, start_seconds=PATIENCE)
     await server.start()
     try:
         assert (await server.tools["add"]({"a": 2, "b": 3})).text == "5"

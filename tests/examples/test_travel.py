@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from agentrl.core import Episode, Task, ToolCall, Turn
 from agentrl.environments.simulated import CallCache, SimulatedEnvironment
 from agentrl.environments.simulated.tools import LiveTools
-from agentrl.rewards.hierarchical import Hierarchical
 from examples.travel import world
 
 
@@ -61,7 +60,7 @@ async def planned(environment: SimulatedEnvironment, task: Task, blind: bool = F
 async def test_recorded_once_every_trip_is_planned_without_the_tools(tmp_path, sights):
     tasks = list(world.make_tasks(20, sights_wanted=sights))
     recording = CallCache(tmp_path / "calls.jsonl", mode="record")
-    reward = Hierarchical(world.feasible, world.grounded)
+    reward = world.TripReward()
     for task in tasks:
         live = SimulatedEnvironment(cache=recording, fallback=LiveTools(world.LIVE))
         assert (await reward.score(await planned(live, task))).value == 1
@@ -77,25 +76,21 @@ async def test_recorded_once_every_trip_is_planned_without_the_tools(tmp_path, s
 async def test_a_plan_that_nothing_shown_backs_is_not_grounded():
     (task,) = world.make_tasks(1)
     episode = await planned(SimulatedEnvironment(), task, blind=True)
-    score = await Hierarchical(world.feasible, world.grounded).score(episode)
-    assert (score.value, score.evidence) == (0.0, "turn 0 does not hold")
+    score = await world.TripReward().score(episode)
+    assert (score.value, score.evidence) == (0.0, "turn 0 fails")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"sights": 1}', '{"sights": ["S"]}', "{" * 9999])
-async def test_a_plan_that_is_none_is_judged_once(text):
-    asked: list[int] = []
+async def test_a_plan_that_is_none_is_judged_once(monkeypatch, text):
+    async def never(episode: Episode, number: int) -> bool:
+        raise AssertionError("a turn was judged")
 
-    async def counted(episode: Episode, number: int) -> bool:
-        asked.append(number)
-        return True
-
+    monkeypatch.setattr(world, "grounded", never)
     (task,) = world.make_tasks(1)
-    episode = Episode(task, turns=[turn(text)])
-    assert (await Hierarchical(world.feasible, counted).score(episode)).value == 0
-    assert asked == []
+    assert (await world.TripReward().score(Episode(task, turns=[turn(text)]))).value == 0
 
 
-async def test_turns_are_judged_up_to_the_first_that_fails():
+async def test_turns_are_judged_up_to_the_first_that_fails(monkeypatch):
     asked: list[int] = []
 
     async def third_fails(episode: Episode, number: int) -> bool:
@@ -105,6 +100,8 @@ async def test_turns_are_judged_up_to_the_first_that_fails():
     async def holds(episode: Episode) -> bool:
         return True
 
+    monkeypatch.setattr(world, "grounded", third_fails)
+    monkeypatch.setattr(world, "feasible", holds)
     episode = Episode(Task("t", ""), turns=[turn("") for _ in range(4)])
-    score = await Hierarchical(holds, third_fails).score(episode)
-    assert (score.value, score.evidence, asked) == (0.0, "turn 2 does not hold", [0, 1, 2])
+    score = await world.TripReward().score(episode)
+    assert (score.value, score.evidence, asked) == (0.0, "turn 2 fails", [0, 1, 2])

@@ -6,11 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
+from agentrl.core import Score
 from agentrl.environments import beam, chain, choices, maze
 from agentrl.environments.sql import environment as sql_environment
 from agentrl.environments.sql.equivalence import Equivalence
 from agentrl.papers import check, cosine_verifier, logic_llama
 from agentrl.rewards import search
+from agentrl.rewards.verifiers.base import Item
+from agentrl.rewards.verifiers.numbers import Quantity
 
 pytestmark = pytest.mark.timeout(900)  # wall time, where many share the cores
 
@@ -28,7 +31,7 @@ def no_counterexample(patch: pytest.MonkeyPatch) -> None:
 
 
 def blind_tool(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(cosine_verifier, "same_quantity", lambda *_: False)
+    patch.setattr(cosine_verifier, "Quantity", lambda relative: Quantity(relative=-1.0))
 
 
 def all_alike(patch: pytest.MonkeyPatch) -> None:
@@ -36,8 +39,14 @@ def all_alike(patch: pytest.MonkeyPatch) -> None:
 
 
 def surplus_allowed(patch: pytest.MonkeyPatch) -> None:
-    strict = beam.same_set
-    patch.setattr(beam, "same_set", lambda given, gold: strict(given, gold, strict=False))
+    strict = beam.REACTIONS
+
+    class Lenient:
+        async def verify(self, item: Item) -> Score:
+            values = strict.read(item.answer) or []
+            return Score(float(all(min(abs(v - g) for v in values) < 1e-4 for g in item.reference)))
+
+    patch.setattr(beam, "REACTIONS", Lenient())
 
 
 def unshuffled(patch: pytest.MonkeyPatch) -> None:
@@ -45,7 +54,7 @@ def unshuffled(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_precision(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(search, "f_beta", lambda precision, recall, beta: recall)
+    patch.setattr(search, "f_beta", lambda right, given, wanted, beta: right / wanted)
 
 
 def no_evidence(patch: pytest.MonkeyPatch) -> None:
