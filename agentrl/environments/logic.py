@@ -145,10 +145,10 @@ class LogicEnvironment(AnswerEnvironment):
     """A sentence to translate; the last line of the answer is the formula.
 
     Args:
-        seconds: that a proof may take.
+        seconds: that a proof may take, with the start of the process it runs in.
     """
 
-    def __init__(self, *, seconds: float = 5.0) -> None:
+    def __init__(self, *, seconds: float = 10.0) -> None:
         self._verifier = LogicEquivalence(seconds=seconds)
 
     async def grade(self, answer: str) -> dict[str, Any]:

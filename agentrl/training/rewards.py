@@ -66,13 +66,13 @@ def _chat_models(named: Named) -> Callable[[Any, str], ChatModel]:
     def chat(value: Any, where: str) -> ChatModel:
         key = repr(value)
         if key not in made:
-            made[key] = _chat_model(value, where, named)
+            made[key] = chat_model(value, where, named)
         return made[key]
 
     return chat
 
 
-def _chat_model(value: Any, where: str, named: Named) -> ChatModel:
+def chat_model(value: Any, where: str, named: Named) -> ChatModel:
     settings = dict(value) if isinstance(value, Mapping) else {"kind": value}
     kind = settings.pop("kind", None)
     if not isinstance(kind, str) or ":" not in kind:

@@ -63,12 +63,18 @@ def test_every_mistake_comes_with_the_step_that_corrects_it(text, edits, seed):
 async def test_an_answer_is_its_last_line():
     (task,) = make_tasks(1, traits=3)
     gold = task.reference["formula"]
-    episode = await play(LogicEnvironment(), task, f"<think>P and</think>\nSo it is\n{gold}\n")
+    episode = await play(
+        LogicEnvironment(seconds=100.0), task, f"<think>P and</think>\nSo it is\n{gold}\n"
+    )
     assert episode.outcome["equivalent"] is True
     for strict in (False, True):
         assert (await FormulaReward(strict=strict).score(episode)).value == pytest.approx(1.0)
     wrong = gold.replace("->", "and") if "->" in gold else gold.replace("exists", "forall")
-    score = await judged(FormulaReward(strict=True), LogicEnvironment(), task, wrong)
+    score = await judged(FormulaReward(strict=True), LogicEnvironment(seconds=100.0), task, wrong)
     assert score.value == 0
-    assert 0 < (await judged(FormulaReward(), LogicEnvironment(), task, wrong)).value < 1
-    assert (await judged(FormulaReward(), LogicEnvironment(), task, "no idea (")).value == 0
+    assert (
+        0 < (await judged(FormulaReward(), LogicEnvironment(seconds=100.0), task, wrong)).value < 1
+    )
+    assert (
+        await judged(FormulaReward(), LogicEnvironment(seconds=100.0), task, "no idea (")
+    ).value == 0

@@ -70,9 +70,8 @@ def test_the_script_searches_for_the_subject_and_cites_what_it_saw():
         final = script.send("[[Moon]]: Natural\n[[Rome]]: Capital\n(0 searches left)")
         assert final.split("\n")[0] in ("Label: SUPPORT", "Label: REFUTE")
         cited.add(final.split("\n")[1])
-    assert cited == {
-        "Evidence: none", "Evidence: [[Moon]]", "Evidence: [[Rome]]", "Evidence: [[Moon]], [[Rome]]",
-    }  # fmt: skip
+    both = "[[Moon]], [[Rome]]"
+    assert cited == {f"Evidence: {ids}" for ids in ("none", "[[Moon]]", "[[Rome]]", both)}
 
 
 @pytest.mark.timeout(1800)  # wall time where many share the cores
