@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from agentrl.core import Score
 from agentrl.environments import beam, chain, choices, maze
 from agentrl.environments.sql import environment as sql_environment
 from agentrl.environments.sql.equivalence import Equivalence
-from agentrl.papers import check, cosine_verifier, logic_llama
+from agentrl.papers import check, cm2, cosine_verifier, logic_llama
 from agentrl.rewards import search
 from agentrl.rewards.verifiers.base import Item
 from agentrl.rewards.verifiers.numbers import Quantity
@@ -64,6 +65,12 @@ def no_evidence(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def no_credit(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        cm2, "step_advantages", lambda items, credits: [np.zeros(len(c.open)) for c in credits]
+    )
+
+
 BROKEN: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "ariadne": exact_only,
     "r_horizon": wrong_gold,
@@ -74,6 +81,7 @@ BROKEN: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "vmr": unshuffled,
     "long_rlvr": no_precision,
     "veri_r1": no_evidence,
+    "cm2": no_credit,
 }
 
 
