@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import exp, log
 from typing import Any
 
@@ -141,6 +142,12 @@ def make_tasks(count: int, *, seed: int = 0, traits: int = 2) -> Iterator[Task]:
         )
 
 
+@cache
+def _verifier(seconds: float) -> LogicEquivalence:
+    """One for all episodes: it keeps a process in which z3 runs."""
+    return LogicEquivalence(seconds=seconds)
+
+
 class LogicEnvironment(AnswerEnvironment):
     """A sentence to translate; the last line of the answer is the formula.
 
@@ -149,7 +156,7 @@ class LogicEnvironment(AnswerEnvironment):
     """
 
     def __init__(self, *, seconds: float = 10.0) -> None:
-        self._verifier = LogicEquivalence(seconds=seconds)
+        self._verifier = _verifier(seconds)
 
     async def grade(self, answer: str) -> dict[str, Any]:
         """{"formula", "similarity": LE, "bleu", "equivalent": proved}."""

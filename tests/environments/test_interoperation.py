@@ -225,7 +225,7 @@ uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
 
 async def test_an_openenv_server(tmp_path):
     target = fetched(
-        tmp_path / "openenv", "openenv-core==0.3.0", "fastapi", "websockets", "fastmcp"
+        tmp_path / "openenv", "openenv-core==0.2.0", "fastapi", "websockets", "tomli", "tomli-w"
     )
     port = free_port()
     variables = {**os.environ, "PYTHONPATH": str(target)}

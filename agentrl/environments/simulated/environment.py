@@ -110,7 +110,7 @@ class SimulatedEnvironment(Environment):
     async def finish(self, episode: Episode) -> dict[str, Any]:
         """{"state", "wanted_state", "missing_outputs", "user_turns", "user_turns_passed", "calls"}.
 
-        `user_turns` says for every message which of the user's turns it answers. The wanted state is
+        `user_turns`: for every message, which turn of the user it answers. The wanted state is
         that of fresh services after `reference["calls"]`; null without them.
         """
         said = "\n".join(turn.text for turn in episode.turns if not turn.calls)
