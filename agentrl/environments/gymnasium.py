@@ -102,7 +102,7 @@ class ScoreGain:
 
 def textworld_game(path: str, max_steps: int = 100) -> Any:
     """A TextWorld game file (.z8, .ulx or .json); for `make: agentrl...:textworld_game`."""
-    import textworld.gym  # type: ignore[import-not-found]
+    import textworld.gym
 
     name = textworld.gym.register_game(path, max_episode_steps=max_steps)
     return ScoreGain(textworld.gym.make(name))

@@ -190,6 +190,30 @@ def fetched(target: Path, *packages: str) -> Path:
     return target
 
 
+async def test_a_textworld_game_is_played_to_its_end(tmp_path, monkeypatch):
+    """Made, compiled and played by TextWorld itself; a running score becomes rewards by step."""
+    needs = ("jericho", "tatsu==5.8.3", "hashids", "mementos", "more-itertools", "prompt_toolkit")
+    target = fetched(tmp_path / "packages", "textworld==1.7.0", *needs, "wcwidth", "termcolor")
+    monkeypatch.syspath_prepend(str(target))
+    from textworld import GameOptions
+    from textworld.generator import compile_game, make_game
+
+    options = GameOptions()
+    options.seeds, options.nb_rooms, options.nb_objects, options.quest_length = 1234, 2, 3, 2
+    options.path = str(tmp_path / "game.z8")
+    game = make_game(options)
+    task = Task("t", "Play.", payload={"make": {"path": compile_game(game, options)}})
+    commands = ["look", "fly", *game.metadata["walkthrough"]]
+    turns = [said("", ToolCall("act", {"command": command})) for command in commands]
+    make = "agentrl.environments.gymnasium:textworld_game"
+    episode = await play(GymEnvironment(make=make), task, *turns)
+    assert "You are in" in episode.turns[0].results[0].text
+    assert "not a verb" in episode.turns[1].results[0].text
+    assert episode.outcome["ended"] == "terminated"
+    assert episode.outcome["return"] == 1.0
+    assert episode.outcome["rewards"][-1] == 1.0
+
+
 OPENENV = """
 import sys
 import uvicorn
