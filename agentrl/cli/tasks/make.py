@@ -40,20 +40,9 @@ def _make(options: argparse.Namespace) -> int:
 
 
 def _tasks(kind: str, count: int, seed: int, given: list[str]) -> Iterator[Task]:
-    maker: Callable[..., Iterator[Task]] = chains
-    if kind != "chain":
-        maker = import_module(f"agentrl.environments.{kind}").make_tasks
+    maker: Callable[..., Iterator[Task]]
+    maker = import_module(f"agentrl.environments.{kind}").make_tasks
     return maker(count, seed=seed, **_knobs(maker, given))
-
-
-def chains(
-    count: int, *, seed: int = 0, horizon: int = 2, terms: int = 2, stepwise: bool = False
-) -> Iterator[Task]:
-    """Chains of sums."""
-    from agentrl.environments.chain import arithmetic, make_tasks
-
-    problems = list(arithmetic(max(4 * horizon, count), seed=seed, terms=terms))
-    return make_tasks(problems, count, horizon=horizon, seed=seed, stepwise=stepwise)
 
 
 def _knobs(maker: Callable[..., Any], given: list[str]) -> dict[str, Any]:
