@@ -8,22 +8,14 @@ from agentrl.rewards.judging import Composite, judge
 from agentrl.rewards.outcome import Submitted, TestsPass
 from agentrl.rewards.programs import ProgramOutput
 from agentrl.rewards.resources import Resources
-from agentrl.rewards.search import (
-    AnswerF1,
-    ClaimReward,
-    ContextReward,
-    ExactMatch,
-    claim_metrics,
-)
+from agentrl.rewards.search import ClaimReward, ContextReward, claim_metrics
 from agentrl.rewards.turns import FormatOk, ToolOk, ran_without_error, well_formed
 
 __all__ = [
     "SEARCH_TAGS",
-    "AnswerF1",
     "ClaimReward",
     "Composite",
     "ContextReward",
-    "ExactMatch",
     "FormatOk",
     "Gated",
     "Level",

@@ -1,4 +1,4 @@
-"""Rewards of agents that search: answers, labels, and the evidence that is cited for them.
+"""Rewards of agents that search: labels, answers, and the evidence that is cited for them.
 
 They read the outcome's `answer`, `label`, `cited` (ids in the order named) and `format`, and the
 reference's `answers`, `label` and `evidence` (ids).
@@ -7,77 +7,15 @@ reference's `answers`, `label` and `evidence` (ids).
 from __future__ import annotations
 
 import math
-import re
-import string
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from agentrl.core import Check, Episode, Reward, Score
+from agentrl.core import Check, Episode, Score
+from agentrl.rewards.verifiers.base import Item, Verifier
+from agentrl.rewards.verifiers.text import ExactMatch, f_beta
 
 NO_INFO = "NOT ENOUGH INFO"
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-
-
-def normalised(text: str) -> str:
-    """Lower case, without punctuation, articles and surplus spaces, as SQuAD compares."""
-    text = unicodedata.normalize("NFC", text).lower()
-    text = "".join(" " if c in string.punctuation else c for c in text)
-    return " ".join(_ARTICLES.sub(" ", text).split())
-
-
-def exact_match(given: str, answers: Iterable[str]) -> bool:
-    return any(normalised(given) == normalised(answer) for answer in answers)
-
-
-def f1(given: str, answers: Iterable[str]) -> float:
-    """The best harmonic mean of word precision and recall over the answers."""
-    return max((_f1(normalised(given).split(), normalised(a).split()) for a in answers), default=0)
-
-
-def _f1(given: list[str], gold: list[str]) -> float:
-    shared = sum((Counter(given) & Counter(gold)).values())
-    return 2 * shared / (len(given) + len(gold)) if shared else float(given == gold)
-
-
-@dataclass(slots=True)
-class ExactMatch:
-    """1 when the answer is one of the reference's, up to case, articles and punctuation."""
-
-    name: str = "exact_match"
-
-    async def score(self, episode: Episode) -> Score:
-        answers = episode.task.reference.get("answers")
-        if answers is None or "answer" not in episode.outcome:
-            return _silent("answers")
-        return Score(float(exact_match(episode.outcome["answer"], answers)))
-
-
-@dataclass(slots=True)
-class AnswerF1:
-    """Word overlap with the nearest of the reference's answers, in [0, 1]."""
-
-    name: str = "answer_f1"
-
-    async def score(self, episode: Episode) -> Score:
-        answers = episode.task.reference.get("answers")
-        if answers is None or "answer" not in episode.outcome:
-            return _silent("answers")
-        return Score(f1(episode.outcome["answer"], answers))
-
-
-@dataclass(slots=True)
-class LabelMatch:
-    """1 when the label is the reference's."""
-
-    name: str = "label"
-
-    async def score(self, episode: Episode) -> Score:
-        label = episode.task.reference.get("label")
-        if label is None or "label" not in episode.outcome:
-            return _silent("label")
-        return Score(float(episode.outcome["label"] == label))
 
 
 @dataclass(slots=True, frozen=True)
@@ -155,20 +93,30 @@ class ContextReward:
     eta: float = 0.1
     recall_only: bool = False
     answer_only: bool = False
-    answer: Reward = field(default_factory=ExactMatch)
+    answer: Verifier = field(default_factory=ExactMatch)
     name: str = "context"
 
     async def score(self, episode: Episode) -> Score:
         gold = episode.task.reference.get("evidence")
-        if gold is None or "cited" not in episode.outcome:
+        if (
+            gold is None
+            or "answers" not in episode.task.reference
+            or "cited" not in episode.outcome
+        ):
             return _silent("evidence")
-        judged = await self.answer.score(episode)
+        item = Item(
+            episode.task.prompt, episode.outcome["answer"], episode.task.reference["answers"]
+        )
+        judged = await self.answer.verify(item)
         if judged.abstained:
             return judged
         if not episode.outcome["format"]:
             return Score(0.0, evidence="wrong format")
-        precision, recall = context(episode.outcome["cited"], gold)
-        overlap = recall if self.recall_only else f_beta(precision, recall, self.beta)
+        cited = episode.outcome["cited"]
+        precision, recall = context(cited, gold)
+        right = round(recall * len(_ids(gold)))
+        whole = f_beta(right, len(cited), len(_ids(gold)), self.beta)
+        overlap = recall if self.recall_only else whole
         a = judged.value
         checks = [Check("answer", a), Check("precision", precision), Check("recall", recall)]
         if self.answer_only:
@@ -181,12 +129,6 @@ def context(cited: Sequence[str], gold: Iterable[str]) -> tuple[float, float]:
     wanted = _ids(gold)
     shared = len(_ids(cited) & wanted)
     return (shared / len(cited) if cited else 0.0, shared / len(wanted) if wanted else 0.0)
-
-
-def f_beta(precision: float, recall: float, beta: float) -> float:
-    """(1 + b^2) P R / (b^2 P + R); 0 when both are."""
-    below = beta**2 * precision + recall
-    return (1 + beta**2) * precision * recall / below if below else 0.0
 
 
 def claim_metrics(episodes: Sequence[Episode]) -> dict[str, float]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable
 from typing import Any
 
 from agentrl.core import Episode, Score, Task
-from agentrl.environments.base import Environment
+from agentrl.environments.base import Environment, maybe_await
 
 _BOXED = re.compile(r"\\boxed\s*\{")
 THINK_END = "</think>"
@@ -24,14 +25,14 @@ class AnswerEnvironment(Environment):
         self.task = task
         return task.prompt
 
-    def grade(self, answer: str) -> dict[str, Any]:
-        """The JSON-able outcome that rewards read; `self.task` has the reference."""
+    def grade(self, answer: str) -> dict[str, Any] | Awaitable[dict[str, Any]]:
+        """The JSON-able outcome that rewards read; `self.task` has the reference. May be async."""
         raise NotImplementedError
 
     async def finish(self, episode: Episode) -> dict[str, Any]:
         """What `grade` says of the last message ("" when there is none)."""
         answer = episode.turns[-1].text if episode.turns else ""
-        return {"answer": answer, **self.grade(answer)}
+        return {"answer": answer, **await maybe_await(self.grade(answer))}
 
 
 def after_thinking(text: str) -> str:

@@ -9,8 +9,7 @@ P        2P          a beam of length L on a pin at a and a roller at b; point l
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -23,16 +22,10 @@ from agentrl.environments.answers import (
     boxed,
     ungraded,
 )
+from agentrl.rewards.verifiers.base import Item
+from agentrl.rewards.verifiers.numbers import NumberSet
 
-_COEFFICIENT = re.compile(
-    r"(?P<sign>[+-])?\s*(?:\\[dt]?frac\s*\{\s*(?P<ftop>\d+)\s*(?P<inner>P)?\s*\}\s*\{\s*(?P<fbottom>\d+)\s*\}"
-    r"|(?P<top>\d+(?:\.\d+)?|\.\d+)?\s*\*?\s*(?P<early>P)?\s*(?:/\s*(?P<bottom>\d+))?)"
-    r"\s*\*?\s*(?P<late>P)?"
-)
-_SEPARATORS = re.compile(r"[,;]|\\text\s*\{\s*and\s*\}|\band\b")
-_NAMED = re.compile(r"^\s*\\?R_?\{?\w*\}?\s*=\s*")
-TOLERANCE = 1e-4
-MOST = 64
+REACTIONS = NumberSet("P")
 HOW = "Think, close with </think> on a line of its own, then give all reactions in one \\boxed{}."
 
 
@@ -109,68 +102,18 @@ def make_tasks(
         )
 
 
-def coefficients(text: str) -> list[Fraction] | None:
-    r"""The factors of P in a text such as "\frac{1}{4}P, 0.75P"; P alone is 1, 0 needs no P.
-
-    None when a part of it is something else, or there are more than 64 parts.
-    """
-    parts = [part for part in _SEPARATORS.split(text.replace("$", "")) if part.strip()]
-    if not parts or len(parts) > MOST:
-        return None
-    found = [_coefficient(_NAMED.sub("", part)) for part in parts]
-    return None if None in found else [value for value in found if value is not None]
-
-
-def _coefficient(text: str) -> Fraction | None:
-    match = _COEFFICIENT.fullmatch(text.strip())
-    if match is None or len(text) > 40:
-        return None
-    units = [match[name] for name in ("inner", "early", "late") if match[name]]
-    number = match["ftop"] or match["top"]
-    bottom = int(match["fbottom"] or match["bottom"] or 1)
-    if bottom == 0 or len(units) > 1 or (number is None and not units):
-        return None
-    value = Fraction(number or 1) / bottom
-    if not units and value != 0:
-        return None
-    return -value if match["sign"] == "-" else value
-
-
-def same_set(
-    given: Sequence[Fraction],
-    gold: Sequence[Fraction],
-    *,
-    tolerance: float = TOLERANCE,
-    strict: bool = True,
-) -> bool:
-    """Whether every gold number is matched by one of its own.
-
-    Args:
-        strict: surplus numbers are refused; else listing many would be rewarded.
-    """
-    if strict and len(given) != len(gold):
-        return False
-    # For one tolerance, pairing in order of size finds a pairing whenever there is one.
-    left = sorted(given)
-    for value in sorted(gold):
-        hit = next((g for g in left if abs(g - value) <= tolerance), None)
-        if hit is None:
-            return False
-        left.remove(hit)
-    return True
-
-
 class BeamEnvironment(AnswerEnvironment):
     """A statics question; the answer is one box after the thinking."""
 
-    def grade(self, answer: str) -> dict[str, Any]:
-        """{"reactions": as text or null, "right", "format"}."""
+    async def grade(self, answer: str) -> dict[str, Any]:
+        """{"reactions": what the box holds, "right", "format"}."""
         boxes = boxed(after_thinking(answer))
-        given = coefficients(boxes[-1]) if boxes else None
+        given = boxes[-1] if boxes else ""
         gold = [Fraction(r) for r in self.task.reference["reactions"]]
+        judged = await REACTIONS.verify(Item("", given, gold))
         return {
-            "reactions": None if given is None else [str(r) for r in given],
-            "right": given is not None and same_set(given, gold),
+            "reactions": given,
+            "right": judged.value == 1.0,
             "format": answer.count(f"\n{THINK_END}\n") == 1
             and answer.count(THINK_END) == 1
             and any(box.strip() for box in boxes),

@@ -94,7 +94,7 @@ def _linked(problem: Task, j: int, before: int, rng: random.Random) -> str:
     )
 
 
-def make_tasks(
+def chains(
     problems: Sequence[Task], count: int, *, horizon: int, seed: int = 0, stepwise: bool = False
 ) -> Iterator[Task]:
     """`count` chains of `horizon` different problems each, drawn anew for every chain."""
@@ -118,6 +118,20 @@ def arithmetic(count: int, *, seed: int = 0, terms: int = 2, highest: int = 20) 
             text += f" {sign} {number}"
             value += number if sign == "+" else -number
         yield Task(f"sum-{seed}-{i}", f"What is {text}?", reference={"answer": value})
+
+
+def make_tasks(
+    count: int,
+    *,
+    seed: int = 0,
+    horizon: int = 2,
+    terms: int = 2,
+    highest: int = 20,
+    stepwise: bool = False,
+) -> Iterator[Task]:
+    """Chains of `horizon` sums; see `arithmetic` for what makes one hard."""
+    problems = list(arithmetic(max(4 * horizon, count), seed=seed, terms=terms, highest=highest))
+    return chains(problems, count, horizon=horizon, seed=seed, stepwise=stepwise)
 
 
 class ChainEnvironment(AnswerEnvironment):

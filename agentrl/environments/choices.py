@@ -1,18 +1,21 @@
-"""Open questions as multiple choice, so that a letter can be checked (paper 55, VMR)."""
+"""Open questions as multiple choice, so that a letter can be checked (paper 55, VMR).
+
+The reward is that of any letter: `{kind: choice, extract: line, reference: letter}`.
+"""
 
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agentrl.core import ConfigError, Episode, Score, Task, derive_seed
-from agentrl.environments.answers import AnswerEnvironment, after_thinking, ungraded
+from agentrl.core import ConfigError, Episode, Task, derive_seed
+from agentrl.environments.answers import AnswerEnvironment, after_thinking
+from agentrl.rewards.verifiers.extract import answer_in
+from agentrl.rewards.verifiers.text import chosen_letter
 
 LETTERS = "ABCDEFGHIJ"
-_ANSWER = re.compile(r"^\s*Answer:\s*\(?([A-J])\)?\s*\.?\s*$", re.MULTILINE)
 HOW = 'Which response is best? End with one line such as "Answer: A".'
 
 
@@ -82,19 +85,5 @@ class ChoiceEnvironment(AnswerEnvironment):
 
     def grade(self, answer: str) -> dict[str, Any]:
         """{"letter": as given, "" when unreadable; "right"}."""
-        found = _ANSWER.findall(after_thinking(answer))
-        letter = found[0] if len(found) == 1 else ""
+        letter = chosen_letter(answer_in(after_thinking(answer), "line") or "") or ""
         return {"letter": letter, "right": letter == self.task.reference["letter"]}
-
-
-@dataclass(slots=True)
-class ChoiceReward:
-    """1 for the letter of the better response, else 0; also for a malformed answer."""
-
-    name: str = "choice"
-
-    async def score(self, episode: Episode) -> Score:
-        if "letter" not in episode.outcome:
-            return ungraded("letter")
-        right = bool(episode.outcome["right"])
-        return Score(float(right), evidence=episode.outcome["letter"] or "no readable letter")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -32,7 +32,6 @@ class GymEnvironment(Environment):
         self._make = _named(make) if isinstance(make, str) else make
         self._seconds = seconds
         self._world: Any = None
-        self._reward = 0.0
         self._steps: list[float] = []
         self._ended = ""
 
@@ -78,9 +77,8 @@ def _step(found: Any) -> tuple[Any, float, bool, bool]:
     if len(found) == 5:
         shown, reward, ended, cut, _ = found
         return shown, float(reward), bool(ended), bool(cut)
-    shown, score, ended, info = found
-    gained = info.get("reward", score) if isinstance(info, Mapping) else score
-    return shown, float(gained), bool(ended), False
+    shown, reward, ended, _ = found
+    return shown, float(reward), bool(ended), False
 
 
 class ScoreGain:
@@ -104,7 +102,7 @@ class ScoreGain:
 
 def textworld_game(path: str, max_steps: int = 100) -> Any:
     """A TextWorld game file (.z8, .ulx or .json); for `make: agentrl...:textworld_game`."""
-    import textworld.gym  # type: ignore[import-not-found]
+    import textworld.gym
 
     name = textworld.gym.register_game(path, max_episode_steps=max_steps)
     return ScoreGain(textworld.gym.make(name))

@@ -35,7 +35,6 @@ SYSTEM = (
     "End with one line: Verdict: correct, or Verdict: incorrect."
 )
 _VERDICT = re.compile(r"^\s*Verdict:\s*(correct|incorrect)\s*\.?\s*$", re.IGNORECASE | re.MULTILINE)
-_QUANTITY = re.compile(r"\s*([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*(.*?)\s*")
 # What pint would otherwise evaluate at length: 10**10**10.
 _UNIT = re.compile(r"[A-Za-zµ°Ωμ%][\w µ°Ω/*^().-]{0,60}")
 
@@ -61,23 +60,6 @@ def convert(value: float, source: str, target: str) -> float:
         raise ValueError(str(error)) from error
     except Exception as error:  # the boundary: a policy's text in pint's expression parser
         raise ValueError(f"cannot read the units: {error}") from error
-
-
-def same_quantity(a: str, b: str, *, tolerance: float = 1e-6) -> bool:
-    """Whether two texts such as "72 km/h" and "20 m/s" are the same, up to a relative tolerance.
-
-    A missing unit must be missing in both.
-    """
-    first, second = _QUANTITY.fullmatch(a), _QUANTITY.fullmatch(b)
-    if first is None or second is None or bool(first[2]) != bool(second[2]):
-        return False
-    x, y = float(first[1]), float(second[1])
-    if first[2]:
-        try:
-            x = convert(x, first[2], second[2])
-        except ValueError:
-            return False
-    return abs(x - y) <= tolerance * max(abs(x), abs(y))
 
 
 class VerifyEnvironment(AnswerEnvironment):

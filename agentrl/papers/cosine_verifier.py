@@ -11,9 +11,11 @@ import re
 from collections.abc import Sequence
 
 from agentrl.core import Task, ToolCall
-from agentrl.environments.verify import VerdictReward, VerifyEnvironment, make_tasks, same_quantity
+from agentrl.environments.verify import VerdictReward, VerifyEnvironment, make_tasks
 from agentrl.papers.registry import Measured
 from agentrl.papers.rollouts import converse, values
+from agentrl.rewards.verifiers.base import Item
+from agentrl.rewards.verifiers.numbers import Quantity
 
 CLAIM = (
     "On unit items string comparison refuses every right answer and the converter none; the tool "
@@ -68,7 +70,8 @@ async def _by_tool(task: Task) -> bool:
     assert candidate is not None
     arguments = {"value": float(reference[1]), "source": reference[2], "target": candidate[2]}
     answer = await environment.tools["convert"](arguments)
-    return answer.ok and same_quantity(answer.text, task.payload["candidate"])
+    item = Item("", answer.text, task.payload["candidate"])
+    return answer.ok and (await Quantity(relative=1e-6).verify(item)).value == 1.0
 
 
 async def _reward(tasks: Sequence[Task], against: bool = False) -> float:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agentrl.core import derive_seed
-from agentrl.environments.logic import bleu, equivalent, make_tasks, perturb, similarity
+from agentrl.environments.logic import bleu, make_tasks, parsed, perturb
 from agentrl.papers.registry import Measured
+from agentrl.rewards.verifiers.logic import equivalent, truth_share
 
 CLAIM = (
     "LE and z3 give a formula in other words full marks although BLEU falls, and take them away "
@@ -27,9 +28,9 @@ def run(seeds: Sequence[int]) -> Measured:
         gold = [task.reference["formula"] for task in tasks]
         other = [_in_other_words(formula) for formula in gold]
         wrong = [perturb(f, 1, seed=derive_seed(seed, i))[0] for i, f in enumerate(gold)]
-        unlike = [(w, g) for w, g in zip(wrong, gold, strict=True) if equivalent(w, g) is False]
+        unlike = [(w, g) for w, g in zip(wrong, gold, strict=True) if not _same(w, g)]
         kept = [similarity(o, g) for o, g in zip(other, gold, strict=True)]
-        proved = [equivalent(o, g) is True for o, g in zip(other, gold, strict=True)]
+        proved = [_same(o, g) for o, g in zip(other, gold, strict=True)]
         words = [bleu(o, g) for o, g in zip(other, gold, strict=True)]
         lost = [similarity(w, g) for w, g in unlike]
         rows.append([seed, _mean(kept), _mean(proved), _mean(words), len(unlike), _mean(lost)])
@@ -38,6 +39,15 @@ def run(seeds: Sequence[int]) -> Measured:
         passed &= len(unlike) >= 0.8 * FORMULAS and _mean(lost) < 0.9
     columns = ["seed", "LE reworded", "z3 agrees", "BLEU reworded", "unlike", "LE of those"]
     return Measured(passed, columns, rows)
+
+
+def similarity(a: str, b: str) -> float:
+    """LE of two texts."""
+    return truth_share(parsed(a), parsed(b))
+
+
+def _same(a: str, b: str) -> bool:
+    return equivalent(parsed(a), parsed(b))
 
 
 def _in_other_words(formula: str) -> str:

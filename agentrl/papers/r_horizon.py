@@ -16,9 +16,9 @@ from agentrl.environments.chain import (
     ChainEnvironment,
     ChainReward,
     arithmetic,
+    chains,
     compose,
     horizon,
-    make_tasks,
 )
 from agentrl.papers.registry import Measured
 from agentrl.papers.rollouts import converse, values
@@ -43,7 +43,7 @@ async def _run(seeds: Sequence[int]) -> Measured:
         alone = [compose([p]) for p in problems]
         single = sum((await _played(alone, MISTAKES, seed))[1]) / PROBLEMS
         for length in (2, 4, 8):
-            tasks = list(make_tasks(problems, CHAINS, horizon=length, seed=seed))
+            tasks = list(chains(problems, CHAINS, horizon=length, seed=seed))
             _, perfect = await _played(tasks, 0.0, seed)
             episodes, erring = await _played(tasks, MISTAKES, seed)
             found = horizon(episodes, alone=[single] * length)

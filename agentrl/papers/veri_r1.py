@@ -28,7 +28,7 @@ CLAIM = (
     "exact evidence) than the label-only reward."
 )
 SUBJECTS, COLOURS = 40, ("red", "blue", "green", "grey")
-GROUP, UPDATES, BATCH, RATE, TEST = 16, 40, 4, 1.0, 60
+GROUP, UPDATES, BATCH, RATE, TEST = 12, 25, 4, 1.5, 60
 LABELS = ("SUPPORT", "REFUTE")
 
 

@@ -16,17 +16,19 @@ from agentrl.core import Task, derive_seed
 from agentrl.environments.choices import (
     LETTERS,
     ChoiceEnvironment,
-    ChoiceReward,
     Preference,
     as_choice,
 )
 from agentrl.papers.registry import Measured
 from agentrl.papers.rollouts import converse, values
+from agentrl.rewards.verifiers.base import Verified
+from agentrl.rewards.verifiers.text import Choice
 
 CLAIM = (
     "Shuffled by (seed, id), letters are uniform and an always-A policy earns half; a chooser "
     "trained on shuffled pairs orders unseen ones, one trained with the better first does not."
 )
+LETTER = Verified(Choice(), extract="line", reference="letter")
 PAIRS, TEST, TRAITS, RATE = 400, 200, 3, 0.3
 
 
@@ -87,7 +89,7 @@ async def _train(tasks: Sequence[Task], seed: int) -> np.ndarray:
         p /= p.sum()
         choice = int(rng.choice(len(p), p=p))
         episode = await converse(ChoiceEnvironment(), task, [f"Answer: {LETTERS[choice]}"])
-        (reward,) = await values(ChoiceReward(), [episode])
+        (reward,) = await values(LETTER, [episode])
         weights += RATE * (reward - 0.5) * (x[choice] - p @ x)
     return weights
 
@@ -101,5 +103,5 @@ async def _earned(tasks: Sequence[Task], letters: Sequence[str]) -> float:
         await converse(ChoiceEnvironment(), task, [f"Answer: {letter}"])
         for task, letter in zip(tasks, letters, strict=True)
     ]
-    found = await values(ChoiceReward(), episodes)
+    found = await values(LETTER, episodes)
     return sum(found) / len(found)

@@ -22,10 +22,12 @@ from agentrl.training.config import (
     RunConfig,
     ScriptedConfig,
     SearchConfig,
+    SimulatedConfig,
     SweConfig,
     TransformersConfig,
     VLLMConfig,
 )
+from agentrl.training.environments import search_environments, simulated_environments
 from agentrl.training.progress import Progress
 from agentrl.training.rewards import reward_plan
 
@@ -159,7 +161,11 @@ async def make_environments(
     """
     environment = config.environment
     if isinstance(environment, SearchConfig):
-        async with _search(environment) as make:
+        async with search_environments(environment) as make:
+            yield make
+        return
+    if isinstance(environment, SimulatedConfig):
+        async with simulated_environments(environment, named) as make:
             yield make
         return
     if environment.sandbox is None:
@@ -264,34 +270,6 @@ def _swe(config: SweConfig, provider: SandboxProvider, grader: Any) -> MakeEnvir
         compact=config.compact,
         test_timeout=config.test_seconds,
     )
-
-
-@asynccontextmanager
-async def _search(config: SearchConfig) -> AsyncIterator[MakeEnvironment]:
-    """Environments over one retriever, opened once and closed with the block."""
-    from agentrl.environments.search import (
-        HttpRetriever,
-        Retriever,
-        SearchEnvironment,
-        open_index,
-    )
-
-    retriever: Retriever
-    if config.url is not None:
-        retriever = HttpRetriever(config.url, seconds=config.url_seconds)
-    else:
-        assert config.index is not None
-        retriever = open_index(config.index, config.backend)
-    try:
-        yield lambda: SearchEnvironment(
-            retriever,
-            searches=config.searches,
-            top=config.top,
-            characters=config.characters,
-            style=config.style,
-        )
-    finally:
-        await retriever.close()
 
 
 def _custom(config: CustomConfig, provider: SandboxProvider | None) -> MakeEnvironment:

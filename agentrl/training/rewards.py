@@ -10,7 +10,7 @@ from typing import Any
 from agentrl.core import ChatModel, ConfigError, Engine, SandboxProvider, Scorer
 from agentrl.rewards import Resources, RewardPlan, build_plan
 from agentrl.training.config.engines import LiteLLMChatConfig
-from agentrl.training.config.rewards import OwnModel, chat_section, sandbox_section
+from agentrl.training.config.rewards import chat_section, sandbox_section
 from agentrl.training.engines import make_chat_model
 
 OpenProvider = Callable[[Any], Any]
@@ -52,15 +52,15 @@ def chat_models(named: Named, cache: Path | None = None) -> Callable[[Any, str],
     def chat(value: Any, where: str) -> ChatModel:
         key = repr(value)
         if key not in made:
-            made[key] = _chat_model(chat_section(value, where), where, named, cache)
+            made[key] = chat_model(value, where, named, cache)
         return made[key]
 
     return chat
 
 
-def _chat_model(
-    section: LiteLLMChatConfig | OwnModel, where: str, named: Named, cache: Path | None
-) -> ChatModel:
+def chat_model(value: Any, where: str, named: Named, cache: Path | None = None) -> ChatModel:
+    """The chat model that a run file describes, see `chat_section`. Raises ConfigError."""
+    section = chat_section(value, where)
     if isinstance(section, LiteLLMChatConfig):
         return make_chat_model(section, cache=cache)
     model = named(section.name, where)(**section.settings)

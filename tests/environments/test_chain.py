@@ -14,10 +14,10 @@ from agentrl.environments.chain import (
     ChainEnvironment,
     ChainReward,
     arithmetic,
+    chains,
     compose,
     final_answers,
     horizon,
-    make_tasks,
     replaceable,
 )
 
@@ -79,7 +79,7 @@ def test_what_cannot_be_chained_is_refused():
     [([1, 1, 0], (0, 0, 2 / 3)), ([0, 1, 1], (0, 1, 2 / 3)), ([1, 1, 1], (1,) * 3)],
 )
 async def test_the_three_rewards(right, values):
-    (task,) = make_tasks(list(arithmetic(3)), 1, horizon=3)
+    (task,) = chains(list(arithmetic(3)), 1, horizon=3)
     gold = task.reference["answers"]
     given_ = [g if ok else g + 1 for g, ok in zip(gold, right, strict=True)]
     text = "".join(f"Problem {i}: \\boxed{{{a}}}\n" for i, a in enumerate(given_, 1))
@@ -89,7 +89,7 @@ async def test_the_three_rewards(right, values):
 
 
 async def test_too_few_answers_are_worth_nothing():
-    (task,) = make_tasks(list(arithmetic(3)), 1, horizon=3)
+    (task,) = chains(list(arithmetic(3)), 1, horizon=3)
     a, b, _ = task.reference["answers"]
     episode = await play(ChainEnvironment(), task, f"\\boxed{{{a}}} \\boxed{{{b}}}")
     assert episode.outcome["right"] == [True, True, False]
@@ -98,7 +98,7 @@ async def test_too_few_answers_are_worth_nothing():
 
 
 async def test_stepwise_shows_one_problem_at_a_time():
-    (task,) = make_tasks(list(arithmetic(3)), 1, horizon=3, stepwise=True)
+    (task,) = chains(list(arithmetic(3)), 1, horizon=3, stepwise=True)
     assert "Problem 2" not in task.prompt
     said = [f"\\boxed{{{a}}}" for a in task.reference["answers"]]
     episode = await play(ChainEnvironment(), task, *said)
@@ -108,7 +108,7 @@ async def test_stepwise_shows_one_problem_at_a_time():
 
 
 async def test_the_expected_accuracy_is_the_product(monkeypatch):
-    (task,) = make_tasks(list(arithmetic(2)), 1, horizon=2)
+    (task,) = chains(list(arithmetic(2)), 1, horizon=2)
     a, b = task.reference["answers"]
     texts = [
         f"\\boxed{{{x}}} \\boxed{{{y}}}" for x, y in [(a, b), (a, b + 1), (a + 1, b + 1), (a, b)]

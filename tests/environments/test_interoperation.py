@@ -22,6 +22,7 @@ from agentrl.tools.mcp import McpServer
 
 pytestmark = pytest.mark.timeout(900)  # wall time of foreign imports where many share the cores
 TIME = [sys.executable, "-m", "mcp_server_time", "--local-timezone", "UTC"]
+PATIENCE = 300.0  # to start a program where many share the cores
 NOON = {"source_timezone": "UTC", "target_timezone": "Asia/Tokyo", "time": "12:00"}
 
 HTTP_SERVER = """
@@ -83,7 +84,7 @@ async def test_a_real_mcp_server_over_stdio():
         ),
         said("It is 21:00 in Tokyo."),
     ]
-    environment = McpEnvironment(servers=[{"command": TIME}])
+    environment = McpEnvironment(servers=[{"command": TIME, "start_seconds": PATIENCE}])
     episode = await play(environment, Task("t", "Noon UTC, in Tokyo?"), *turns)
     good, bad, missing = episode.turns[0].results
     assert "21:00" in good.text
@@ -94,7 +95,7 @@ async def test_a_real_mcp_server_over_stdio():
 
 
 async def test_tools_are_described_as_the_server_does_and_can_be_chosen():
-    server = McpServer(command=TIME, only=["get_current_time"])
+    server = McpServer(command=TIME, only=["get_current_time"], start_seconds=PATIENCE)
     await server.start()
     try:
         (spec,) = (tool.spec["function"] for tool in server.tools.values())
@@ -106,7 +107,7 @@ async def test_tools_are_described_as_the_server_does_and_can_be_chosen():
     with pytest.raises(InfraError, match="connection is closed"):
         await server.tools["get_current_time"]({"timezone": "UTC"})
     with pytest.raises(ConfigError, match="has no tool 'fly'"):
-        await McpServer(command=TIME, only=["fly"]).start()
+        await McpServer(command=TIME, only=["fly"], start_seconds=PATIENCE).start()
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def http_server() -> Iterator[str]:
 
 
 async def test_an_mcp_server_over_http_and_its_death(http_server):
-    server = McpServer(url=http_server, call_seconds=20.0)
+    server = McpServer(url=http_server, call_seconds=20.0, start_seconds=PATIENCE)
     await server.start()
     try:
         assert (await server.tools["add"]({"a": 2, "b": 3})).text == "5"
@@ -189,6 +190,30 @@ def fetched(target: Path, *packages: str) -> Path:
     return target
 
 
+async def test_a_textworld_game_is_played_to_its_end(tmp_path, monkeypatch):
+    """Made, compiled and played by TextWorld itself; a running score becomes rewards by step."""
+    needs = ("jericho", "tatsu==5.8.3", "hashids", "mementos", "more-itertools", "prompt_toolkit")
+    target = fetched(tmp_path / "packages", "textworld==1.7.0", *needs, "wcwidth", "termcolor")
+    monkeypatch.syspath_prepend(str(target))
+    from textworld import GameOptions
+    from textworld.generator import compile_game, make_game
+
+    options = GameOptions()
+    options.seeds, options.nb_rooms, options.nb_objects, options.quest_length = 1234, 2, 3, 2
+    options.path = str(tmp_path / "game.z8")
+    game = make_game(options)
+    task = Task("t", "Play.", payload={"make": {"path": compile_game(game, options)}})
+    commands = ["look", "fly", *game.metadata["walkthrough"]]
+    turns = [said("", ToolCall("act", {"command": command})) for command in commands]
+    make = "agentrl.environments.gymnasium:textworld_game"
+    episode = await play(GymEnvironment(make=make), task, *turns)
+    assert "You are in" in episode.turns[0].results[0].text
+    assert "not a verb" in episode.turns[1].results[0].text
+    assert episode.outcome["ended"] == "terminated"
+    assert episode.outcome["return"] == 1.0
+    assert episode.outcome["rewards"][-1] == 1.0
+
+
 OPENENV = """
 import sys
 import uvicorn
@@ -217,13 +242,14 @@ class Game(Environment):
     def state(self):
         return State()
 
-uvicorn.run(create_app(Game, Guess, Hint), host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
+app = create_app(Game, Guess, Hint)
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
 """
 
 
 async def test_an_openenv_server(tmp_path):
     target = fetched(
-        tmp_path / "openenv", "openenv-core==0.3.0", "fastapi", "websockets", "fastmcp"
+        tmp_path / "openenv", "openenv-core==0.2.0", "fastapi", "websockets", "tomli", "tomli-w"
     )
     port = free_port()
     variables = {**os.environ, "PYTHONPATH": str(target)}

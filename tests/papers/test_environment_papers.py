@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
+from agentrl.core import Score
 from agentrl.environments import beam, chain, choices, maze
 from agentrl.environments.sql import environment as sql_environment
 from agentrl.environments.sql.equivalence import Equivalence
-from agentrl.papers import check, cosine_verifier, logic_llama
+from agentrl.papers import check, cm2, cosine_verifier, logic_llama
 from agentrl.rewards import search
+from agentrl.rewards.verifiers.base import Item
+from agentrl.rewards.verifiers.numbers import Quantity
 
 pytestmark = pytest.mark.timeout(900)  # wall time, where many share the cores
 
@@ -28,7 +32,7 @@ def no_counterexample(patch: pytest.MonkeyPatch) -> None:
 
 
 def blind_tool(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(cosine_verifier, "same_quantity", lambda *_: False)
+    patch.setattr(cosine_verifier, "Quantity", lambda relative: Quantity(relative=-1.0))
 
 
 def all_alike(patch: pytest.MonkeyPatch) -> None:
@@ -36,8 +40,14 @@ def all_alike(patch: pytest.MonkeyPatch) -> None:
 
 
 def surplus_allowed(patch: pytest.MonkeyPatch) -> None:
-    strict = beam.same_set
-    patch.setattr(beam, "same_set", lambda given, gold: strict(given, gold, strict=False))
+    strict = beam.REACTIONS
+
+    class Lenient:
+        async def verify(self, item: Item) -> Score:
+            values = strict.read(item.answer) or []
+            return Score(float(all(min(abs(v - g) for v in values) < 1e-4 for g in item.reference)))
+
+    patch.setattr(beam, "REACTIONS", Lenient())
 
 
 def unshuffled(patch: pytest.MonkeyPatch) -> None:
@@ -45,13 +55,19 @@ def unshuffled(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_precision(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(search, "f_beta", lambda precision, recall, beta: recall)
+    patch.setattr(search, "f_beta", lambda right, given, wanted, beta: right / wanted)
 
 
 def no_evidence(patch: pytest.MonkeyPatch) -> None:
     parts = search.claim_parts
     patch.setattr(
         search, "claim_parts", lambda right, cited, gold, form: parts(right, gold, gold, form)
+    )
+
+
+def no_credit(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        cm2, "step_advantages", lambda items, credits: [np.zeros(len(c.open)) for c in credits]
     )
 
 
@@ -65,6 +81,7 @@ BROKEN: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "vmr": unshuffled,
     "long_rlvr": no_precision,
     "veri_r1": no_evidence,
+    "cm2": no_credit,
 }
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentrl.cli.tasks import releases, sets, synth, verify
+from agentrl.cli.tasks import make, releases, sets, synth, verify
 
 
 def add_commands(commands: Any) -> None:
     tasks = commands.add_parser("tasks", help="make and check task files")
     actions = tasks.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for command in (synth, releases, verify, sets):
+    for command in (synth, make, releases, verify, sets):
         command.add_command(actions)

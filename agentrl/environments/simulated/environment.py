@@ -61,6 +61,8 @@ class SimulatedEnvironment(Environment):
         self._policy = policy
         self._offered: dict[str, Tool] = {}
         self._since: list[Turn] = []
+        self._user_turn = 0
+        self._user_turns: list[int] = []
         self.services: Mapping[str, object] = {}
 
     @property
@@ -86,9 +88,11 @@ class SimulatedEnvironment(Environment):
     async def step(self, turn: Turn) -> Observation:
         """Answer the calls, or hand the message to the user."""
         self._since.append(turn)
+        self._user_turns.append(self._user_turn)
         if not turn.calls:
             said = await self._user.reply(self._since)
             self._since = []
+            self._user_turn += 1
             return Observation([] if said is None else [Message("user", said)], done=said is None)
         turn.results = [
             await self._simulated.run(call)
@@ -104,9 +108,10 @@ class SimulatedEnvironment(Environment):
         )
 
     async def finish(self, episode: Episode) -> dict[str, Any]:
-        """{"state", "wanted_state", "missing_outputs", "user_turns_passed", "calls"}.
+        """{"state", "wanted_state", "missing_outputs", "user_turns", "user_turns_passed", "calls"}.
 
-        The wanted state is that of fresh services after `reference["calls"]`; null without them.
+        `user_turns`: for every message, which turn of the user it answers. The wanted state is
+        that of fresh services after `reference["calls"]`; null without them.
         """
         said = "\n".join(turn.text for turn in episode.turns if not turn.calls)
         outputs = self.task.reference.get("outputs", [])
@@ -114,6 +119,7 @@ class SimulatedEnvironment(Environment):
             "state": {name: snapshot(s) for name, s in self.services.items()},
             "wanted_state": await self._wanted_state(),
             "missing_outputs": [o for o in outputs if o.lower() not in said.lower()],
+            "user_turns": self._user_turns,
             "user_turns_passed": getattr(self._user, "passed", None),
             "calls": sum(len(turn.calls) for turn in episode.turns),
         }

@@ -129,6 +129,27 @@ class SearchConfig(_Limits):
         return self
 
 
+class SimulatedConfig(_Limits):
+    """Conversations over simulated tools, or over the services of a domain's folder."""
+
+    kind: Literal["simulated"] = "simulated"
+    domain: str | None = None
+    """Folder with policy.md, db.json, tools.py and tasks.jsonl."""
+    user_model: dict[str, Any] | None = None
+    """Plays the users of a domain's tasks that have a goal: {kind: module:Name, its settings}."""
+    cache: str | None = None
+    """File of recorded calls (JSON Lines), shared by all episodes."""
+    mode: Literal["record", "replay", "refresh"] = "replay"
+    """Keep new answers, keep none, or ask everything once more."""
+    tool_model: dict[str, Any] | None = None
+    """Plays tools whose calls are not recorded; without it such a call is an error."""
+
+    @property
+    def sandbox(self) -> None:
+        """Nothing is run here."""
+        return None
+
+
 class CustomConfig(_Limits):
     """An environment of your own."""
 
@@ -143,6 +164,7 @@ class CustomConfig(_Limits):
 EnvironmentConfig = Annotated[
     Annotated[SweConfig, Tag("kind=swe")]
     | Annotated[SearchConfig, Tag("kind=search")]
+    | Annotated[SimulatedConfig, Tag("kind=simulated")]
     | Annotated[CustomConfig, Tag(f"kind={CUSTOM}")],
     by_kind(),
 ]

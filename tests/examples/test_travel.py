@@ -1,0 +1,107 @@
+"""The travel world: recorded once, played without its tools, judged plan first."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from agentrl.core import Episode, Task, ToolCall, Turn
+from agentrl.environments.simulated import CallCache, SimulatedEnvironment
+from agentrl.environments.simulated.tools import LiveTools
+from examples.travel import world
+
+
+def turn(text: str, *calls: ToolCall) -> Turn:
+    return Turn(np.zeros(0, np.int32), np.zeros(0, np.float32), text, calls=list(calls))
+
+
+def look(city: str) -> list[ToolCall]:
+    return [
+        ToolCall("trains", {"to": city}),
+        ToolCall("hotels", {"city": city}),
+        ToolCall("sights", {"city": city}),
+    ]
+
+
+async def planned(environment: SimulatedEnvironment, task: Task, blind: bool = False) -> Episode:
+    """Look everything up, take the cheapest that fits; or (`blind`) name it without looking."""
+    episode = Episode(task)
+    await environment.reset(task)
+    first = turn("", *(look(task.reference["city"]) if not blind else []))
+    found: list[Any] = []
+    if blind:
+        found = list(world._city(task.reference["city"]).values())
+    else:
+        await environment.step(first)
+        episode.turns.append(first)
+        found = [json.loads(result.text) for result in first.results]
+    trains, hotels, sights = found
+    wanted = task.reference["sights"]
+    fitting = [
+        (t["price"], t["id"], [s["id"] for s in sights if s["closes"] > t["arrives"]][:wanted])
+        for t in trains
+    ]
+    _, train, seen = min(f for f in fitting if len(f[2]) == wanted)
+    hotel = min(hotels, key=lambda h: h["price"])["id"]
+    last = turn(json.dumps({"train": train, "hotel": hotel, "sights": seen}))
+    episode.turns.append(last)
+    assert (await environment.step(last)).done
+    return episode
+
+
+@pytest.mark.parametrize("sights", [1, 2])
+async def test_recorded_once_every_trip_is_planned_without_the_tools(tmp_path, sights):
+    tasks = list(world.make_tasks(20, sights_wanted=sights))
+    recording = CallCache(tmp_path / "calls.jsonl", mode="record")
+    reward = world.TripReward()
+    for task in tasks:
+        live = SimulatedEnvironment(cache=recording, fallback=LiveTools(world.LIVE))
+        assert (await reward.score(await planned(live, task))).value == 1
+    recording.close()
+    assert len(recording) <= 3 * len(world.CITIES)
+    replay = CallCache(tmp_path / "calls.jsonl")
+    for task in tasks:
+        episode = await planned(SimulatedEnvironment(cache=replay), task)
+        assert (await reward.score(episode)).value == 1
+    assert replay.misses == 0
+
+
+async def test_a_plan_that_nothing_shown_backs_is_not_grounded():
+    (task,) = world.make_tasks(1)
+    episode = await planned(SimulatedEnvironment(), task, blind=True)
+    score = await world.TripReward().score(episode)
+    assert (score.value, score.evidence) == (0.0, "turn 0 fails")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"sights": 1}', '{"sights": ["S"]}', "{" * 9999])
+async def test_a_plan_that_is_none_is_judged_once(monkeypatch, text):
+    async def never(episode: Episode, number: int) -> bool:
+        raise AssertionError("a turn was judged")
+
+    monkeypatch.setattr(world, "grounded", never)
+    (task,) = world.make_tasks(1)
+    assert (await world.TripReward().score(Episode(task, turns=[turn(text)]))).value == 0
+
+
+async def test_turns_are_judged_up_to_the_first_that_fails(monkeypatch):
+    asked: list[int] = []
+
+    async def third_fails(episode: Episode, number: int) -> bool:
+        asked.append(number)
+        return number != 2
+
+    async def holds(episode: Episode) -> bool:
+        return True
+
+    monkeypatch.setattr(world, "grounded", third_fails)
+    monkeypatch.setattr(world, "feasible", holds)
+    episode = Episode(Task("t", ""), turns=[turn("") for _ in range(4)])
+    score = await world.TripReward().score(episode)
+    assert (score.value, score.evidence, asked) == (0.0, "turn 2 fails", [0, 1, 2])
