@@ -11,14 +11,17 @@ from agentrl.episodes.dialects import (
 from agentrl.episodes.rerender import rerender
 from agentrl.episodes.runner import Limits, Runner
 from agentrl.episodes.scheduler import Scheduler
+from agentrl.episodes.slots import Resources, Slots
 from agentrl.episodes.transcript import Transcript
 
 __all__ = [
     "ChatFormat",
     "Dialect",
     "Limits",
+    "Resources",
     "Runner",
     "Scheduler",
+    "Slots",
     "Transcript",
     "detect_dialect",
     "dialect",

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 from agentrl.core import ConfigError, Engine, Sampling, SandboxProvider, Task
 from agentrl.core.taskfile import read_tasks
 from agentrl.environments import Environment, maybe_await
-from agentrl.episodes import Dialect, Limits, Runner, Scheduler, detect_dialect, dialect
+from agentrl.episodes import (
+    Dialect,
+    Limits,
+    Resources,
+    Runner,
+    Scheduler,
+    Slots,
+    detect_dialect,
+    dialect,
+)
 from agentrl.rewards import RewardPlan
 from agentrl.training.config import (
     CustomConfig,
@@ -83,6 +92,7 @@ async def workbench(
                 ),
                 sampling=Sampling(config.sampling.temperature),
                 judged=judged,
+                resources=Resources(judges=Slots(limits.judging)),
                 source="script"
                 if script or isinstance(config.engine, ScriptedConfig)
                 else "policy",

@@ -151,7 +151,12 @@ class Trainer:
             again = f", round {turn + 1}" if turn else ""
             self._progress.stage(f"step {step}: episodes{again}", expected=len(tasks) * size)
             names = ("step", step, "refill", turn) if turn else ("step", step)
-            groups = await bench.scheduler.collect(tasks, size, seed=derive_seed(seed, *names))
+            groups = await bench.scheduler.collect(
+                tasks,
+                size,
+                seed=derive_seed(seed, *names),
+                hopeless_after=self._config.environment.hopeless_after,
+            )
             judged.update(await bench.rewards.finish(groups))
             return groups
 

@@ -199,7 +199,7 @@ def _exact(chat: ChatFormat, speaks: Dialect) -> Check:
         full = chat.render(messages, generation_prompt=True)
     except ModelError:
         return Check(name, True, f"{len(segments)} segments; the template takes no such history")
-    got = chat.tokenizer.decode(segments[-1].tokens)
+    got = chat.tokenizer.decode(segments[-1].tokens.tolist())
     if got != chat.tokenizer.decode(chat.encode(full)):
         return Check(
             name,
