@@ -224,13 +224,15 @@ class Session:
 
     async def _speak(self, branch: Branch, max_tokens: int | None) -> Turn:
         voice, index = self.voice, len(self.turns)
-        room = voice.limits.tokens - len(branch.transcript.tokens)
-        room = min(room, voice.limits.tokens_per_turn, max_tokens or room)
+        left = voice.limits.tokens - len(branch.transcript.tokens)
+        room = min(left, voice.limits.tokens_per_turn, max_tokens or left)
         if room < 1:
             self._end(Status.MAX_TOKENS, f"the session has had its {voice.limits.tokens} tokens")
         said = await self._generate(branch, index, room)
         if not len(said.tokens):
             self._end(Status.MAX_TOKENS, "the conversation fills the model's context")
+        if said.finish_reason == "length" and room == left:
+            self.status = Status.MAX_TOKENS  # this message is the session's last
         turn = read_turn(branch.transcript, said, index, voice.dialect, branch.tools)
         self.turns.append(turn)
         branch.messages.append(as_sent(turn))
