@@ -15,7 +15,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import agentrl
-from agentrl.cli import check, machine, papers, replay, rescore, runs, search, serve, tasks
+from agentrl.cli import (
+    check,
+    gateway,
+    machine,
+    papers,
+    replay,
+    rescore,
+    runs,
+    search,
+    serve,
+    tasks,
+)
 from agentrl.core import AgentRLError
 
 
@@ -30,7 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--traceback", action="store_true", help="show where an error came from, for bug reports"
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for room in (runs, check, replay, rescore, tasks, search, serve, papers, machine):
+    rooms = (runs, check, gateway, replay, rescore, tasks, search, serve, papers, machine)
+    for room in rooms:
         room.add_commands(commands)
     return parser
 

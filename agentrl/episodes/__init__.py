@@ -10,7 +10,7 @@ from agentrl.episodes.dialects import (
 )
 from agentrl.episodes.rerender import rerender
 from agentrl.episodes.runner import Limits, Runner
-from agentrl.episodes.scheduler import Scheduler
+from agentrl.episodes.scheduler import RunsEpisodes, Scheduler
 from agentrl.episodes.slots import Resources, Slots
 from agentrl.episodes.transcript import Transcript
 
@@ -20,6 +20,7 @@ __all__ = [
     "Limits",
     "Resources",
     "Runner",
+    "RunsEpisodes",
     "Scheduler",
     "Slots",
     "Transcript",

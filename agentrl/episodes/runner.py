@@ -6,7 +6,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agentrl.core import (
@@ -74,7 +74,7 @@ class Runner:
     source: str = "policy"
     judged: bool = True
     resources: Resources = field(default_factory=Resources)
-    _formats: dict[str, ChatFormat] = field(default_factory=dict)
+    _formats: dict[str, ChatFormat] = field(default_factory=dict, init=False)
 
     async def run(self, task: Task, seed: int) -> Episode:
         """One episode, whatever happens.
@@ -102,6 +102,9 @@ class Runner:
             await self._release(episode, environment)
         episode.timings["total"] = time.perf_counter() - started
         return episode
+
+    def with_sampling(self, sampling: Sampling) -> Runner:
+        return replace(self, sampling=sampling)
 
     async def _play(self, episode: Episode, environment: Environment) -> None:
         started = time.perf_counter()

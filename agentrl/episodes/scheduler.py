@@ -5,9 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from agentrl.core import Episode, Group, Status, Task, derive_seed
-from agentrl.episodes.runner import Runner
+from agentrl.core import Episode, Group, Sampling, Status, Task, derive_seed
+
+
+class RunsEpisodes(Protocol):
+    """What a scheduler schedules: a `Runner`, or a program behind the gateway."""
+
+    async def run(self, task: Task, seed: int) -> Episode:
+        """One episode, whatever happens; only cancellation raises."""
+        ...
+
+    def with_sampling(self, sampling: Sampling) -> RunsEpisodes:
+        """The same, but for how tokens are drawn."""
+        ...
 
 
 @dataclass(slots=True)
@@ -20,7 +32,7 @@ class Scheduler:
         on_start, on_episode: told of every episode as it starts and as it ends (retries too).
     """
 
-    runner: Runner
+    runner: RunsEpisodes
     concurrency: int = 64
     retries: int = 2
     on_start: Callable[[Task], None] | None = None

@@ -120,8 +120,7 @@ class Trainer:
     async def _preflight(self, bench: Workbench) -> None:
         """Refuse what would train wrongly, and say what would only cost time."""
         self._progress.stage("preflight")
-        speaks = bench.scheduler.runner.dialect
-        found = await preflight(self._policy, bench.engine, speaks, max_tokens=8)
+        found = await preflight(self._policy, bench.engine, bench.dialect, max_tokens=8)
         found.raise_if_fatal()
         for check in found.checks:
             if not check.ok:

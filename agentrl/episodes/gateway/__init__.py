@@ -7,6 +7,6 @@ makes.
 
 from agentrl.episodes.gateway.agent import AgentRunner
 from agentrl.episodes.gateway.server import Gateway
-from agentrl.episodes.gateway.session import Refused, Session
+from agentrl.episodes.gateway.session import Refused, Session, Voice
 
-__all__ = ["AgentRunner", "Gateway", "Refused", "Session"]
+__all__ = ["AgentRunner", "Gateway", "Refused", "Session", "Voice"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from agentrl.core import Episode, InfraError, Reward, Status, Task
+from agentrl.core import Episode, InfraError, Reward, Sampling, Status, Task
 from agentrl.episodes.gateway.server import Gateway
 from agentrl.episodes.runner import fail, trace
 from agentrl.rewards import judge
@@ -23,6 +23,7 @@ class AgentRunner:
     """Runs an agent program on tasks; takes the place of a `Runner` in a `Scheduler`.
 
     Attributes:
+        sampling: None is what the gateway draws with.
         seconds: wall time of the program; its episode is judged with what was done until then.
     """
 
@@ -31,6 +32,10 @@ class AgentRunner:
     reward: Reward
     seconds: float = 900.0
     closing_seconds: float = 300.0
+    sampling: Sampling | None = None
+
+    def with_sampling(self, sampling: Sampling) -> AgentRunner:
+        return replace(self, sampling=sampling)
 
     async def run(self, task: Task, seed: int) -> Episode:
         """One episode, whatever happens; see `Runner.run`.
@@ -39,6 +44,7 @@ class AgentRunner:
         the session: then that is how the episode ended.
         """
         session = self.gateway.open(task, id=f"{task.id}-{seed:016x}", seed=seed)
+        session.sampling = self.sampling
         started = time.perf_counter()
         outcome: dict[str, Any] = {}
         trouble: tuple[str, str] | None = None

@@ -17,7 +17,7 @@ from agentrl.episodes.gateway.wire import (
     text_of,
 )
 
-_UNSUPPORTED = {
+_UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "stop_sequences": ([],),
     "top_p": (1, 1.0),
     "top_k": (0, -1),

@@ -18,7 +18,7 @@ from agentrl.episodes.gateway.wire import (
 )
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-_UNSUPPORTED = {
+_UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "stop": ("", []),
     "response_format": ({"type": "text"},),

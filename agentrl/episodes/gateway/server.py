@@ -52,8 +52,8 @@ class Gateway:
             base_url = f"{gateway.url}/s/{session.id}/v1"
 
     Attributes:
-        judge: gives an episode its scores when its session is finished; without one, the reward
-            that the program reports is the score.
+        judge: gives an episode its scores when its session is finished over HTTP and the program
+            reports no reward of its own.
         on_episode: told of every finished episode.
         max_sessions: sessions that may be open at once.
     """
@@ -66,7 +66,11 @@ class Gateway:
         on_episode: Callable[[Episode], None] | None = None,
         max_sessions: int = 4096,
         seed: int = 0,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
+        """`port` 0 takes a free one."""
+        self._host, self._port = host, port
         self._voice, self._judge, self._on_episode = voice, judge, on_episode
         self._max_sessions, self._seed = max_sessions, seed
         self._sessions: dict[str, Session] = {}
@@ -81,9 +85,11 @@ class Gateway:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Listen; port 0 takes a free one. Raises ConfigError when it cannot."""
+    async def start(self) -> None:
+        """Listen. Raises ConfigError when it cannot."""
         from aiohttp import web
+
+        host, port = self._host, self._port
 
         self._runner = web.AppRunner(self._application(), access_log=None)
         await self._runner.setup()
@@ -201,10 +207,10 @@ class Gateway:
                 raise BadRequest("outcome must be an object, and reward a number")
             session = self._known(request.match_info["session"])
             episode = await self.finish(session, outcome)
-            if self._judge is not None and episode.status != Status.INFRA_ERROR:
-                await self._judge(episode)
-            elif reward is not None:
+            if episode.status != Status.INFRA_ERROR and reward is not None:
                 episode.scores["reward"] = Score(float(reward))
+            elif episode.status != Status.INFRA_ERROR and self._judge is not None:
+                await self._judge(episode)
             if self._on_episode is not None:
                 self._on_episode(episode)
             return record(episode)

@@ -99,6 +99,7 @@ class Session:
 
     Attributes:
         cause: what broke under the last request; "" once one was answered again.
+        sampling: None is the voice's.
         context_tokens: length of the conversation that was spoken in last.
     """
 
@@ -114,6 +115,7 @@ class Session:
     outcome: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     context_tokens: int = 0
+    sampling: Sampling | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def answer(
@@ -243,7 +245,8 @@ class Session:
 
     async def _generate(self, branch: Branch, index: int, room: int) -> Generation:
         started = time.perf_counter()
-        sampling = Sampling(self.voice.sampling.temperature, room, self.voice.tokenizer.stop_ids)
+        temperature = (self.sampling or self.voice.sampling).temperature
+        sampling = Sampling(temperature, room, self.voice.tokenizer.stop_ids)
         # A branch is a session of its own to the engine: their caches must not be mixed up.
         number = next(i for i, b in enumerate(self.branches) if b is branch)
         session = self.id if number == 0 else f"{self.id}/{number}"

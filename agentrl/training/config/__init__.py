@@ -9,6 +9,7 @@ from agentrl.training.config.engines import (
 )
 from agentrl.training.config.file import load_config, parse_config
 from agentrl.training.config.sections import (
+    AgentConfig,
     CustomConfig,
     DockerConfig,
     EvalConfig,
@@ -26,6 +27,7 @@ from agentrl.training.config.sections import (
 )
 
 __all__ = [
+    "AgentConfig",
     "CustomConfig",
     "DockerConfig",
     "EndpointConfig",

@@ -133,6 +133,22 @@ class SearchConfig(_Limits):
         return self
 
 
+class AgentConfig(_Limits):
+    """An agent program of your own, behind the gateway; see docs/gateway.md."""
+
+    kind: Literal["agent"] = "agent"
+    program: Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")]
+    """Python name module:function; awaited with a task and a URL, it runs the agent and returns
+    the outcome that rewards read."""
+    port: Annotated[int, Field(ge=0, lt=65536)] = 0
+    """Port of the gateway on 127.0.0.1; 0 is any that is free."""
+
+    @property
+    def sandbox(self) -> None:
+        """The program makes its own."""
+        return None
+
+
 class CustomConfig(_Limits):
     """An environment of your own."""
 
@@ -147,6 +163,7 @@ class CustomConfig(_Limits):
 EnvironmentConfig = Annotated[
     Annotated[SweConfig, Tag("kind=swe")]
     | Annotated[SearchConfig, Tag("kind=search")]
+    | Annotated[AgentConfig, Tag("kind=agent")]
     | Annotated[CustomConfig, Tag(f"kind={CUSTOM}")],
     by_kind(),
 ]
