@@ -93,16 +93,10 @@ def _show(found: Preflight, tokenizer: ChatTokenizer) -> None:
         Text(_NAMES[origin], _STYLES[origin][0]) for origin in _NAMES if origin != Origin.HINT
     )
     console.print(legend, end="\n\n")
-    console.print(
-        record_text(found.episode, tokenizer, marks=not console.is_terminal), soft_wrap=True
-    )
-    console.print(
-        f"\n{found.episode.trained_tokens} tokens of {_total(found.episode)} are trained."
-    )
-
-
-def _total(episode: Episode) -> int:
-    return sum(len(segment) for segment in episode.segments)
+    colourless = console.color_system is None or console.no_color
+    console.print(record_text(found.episode, tokenizer, marks=colourless), soft_wrap=True)
+    total = sum(len(segment) for segment in found.episode.segments)
+    console.print(f"\n{found.episode.trained_tokens} tokens of {total} are trained.")
 
 
 def record_text(episode: Episode, tokenizer: ChatTokenizer, *, marks: bool) -> Text:
