@@ -58,7 +58,7 @@ def script_of(task: Task):
 
 def mini_swe_agent(url: str, task: Task, folder: Path) -> dict[str, Any]:
     """The package's own agent, model and environment; told nothing but where to find them."""
-    os.environ["MSWEA_SILENT_STARTUP"] = "1"
+    os.environ |= {"MSWEA_SILENT_STARTUP": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     from minisweagent.agents.default import DefaultAgent
     from minisweagent.environments.local import LocalEnvironment
     from minisweagent.models.litellm_model import LitellmModel
