@@ -6,11 +6,10 @@ import argparse
 import asyncio
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentrl.cli.runs import configuration
-from agentrl.core import ConfigError, Episode, Origin
+from agentrl.cli.runs import add_model_options, model_configuration
+from agentrl.core import Episode, Origin
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -41,25 +40,14 @@ def add_commands(commands: Any) -> None:
         description="Exit code 0 when every answer is good, otherwise 1. Also the first thing "
         "that `agentrl train` does.",
     )
-    check.add_argument(
-        "model", nargs="?", metavar="MODEL", help="model directory or hub name (or --run)"
-    )
-    check.add_argument(
-        "--run",
-        dest="file",
-        type=Path,
-        metavar="RUN",
-        help="run file: its model, dialect, engine and the tools of its environment",
-    )
-    check.add_argument("--dialect", help="how the model writes calls (default: found out)")
-    check.add_argument("--template", type=Path, help="a chat template to try instead")
+    add_model_options(check)
     check.add_argument("--tokens", type=int, default=24, help="ids of each sampled turn")
     check.add_argument("--json", action="store_true", help="for programs")
     check.set_defaults(run=_check)
 
 
 def _check(options: argparse.Namespace) -> int:
-    config = _config(options)
+    config = model_configuration(options)
     found, tokenizer = asyncio.run(_look(config, options.tokens))
     if options.json:
         print(json.dumps({"ok": found.ok, "checks": [asdict(c) for c in found.checks]}, indent=1))
@@ -68,33 +56,13 @@ def _check(options: argparse.Namespace) -> int:
     return 0 if found.ok else 1
 
 
-def _config(options: argparse.Namespace) -> RunConfig:
-    """The run file's configuration, or one that has a model and nothing else to do."""
-    from agentrl.training.config import ModelConfig, RunConfig
-
-    if options.model is None and options.file is None:
-        raise ConfigError("nothing to check", fix="give a model, or --run RUN")
-    given: dict[str, Any] = {"path": options.model, "dialect": options.dialect}
-    given["template"] = str(options.template) if options.template else None
-    given = {key: value for key, value in given.items() if value is not None}
-    if options.file is not None:
-        return configuration(
-            options.file, [f"model.{key}={json.dumps(value)}" for key, value in given.items()]
-        )
-    return RunConfig(
-        model=ModelConfig(**given),
-        environment={"kind": "agentrl:Environment"},  # type: ignore[arg-type]
-        tasks={"train": ""},  # type: ignore[arg-type]
-        reward={},
-    )
-
-
 async def _look(config: RunConfig, tokens: int) -> tuple[Preflight, ChatTokenizer]:
     from agentrl.training.build import environment_tools, make_dialect, make_engine, make_policy
     from agentrl.training.preflight import LOOKUP, preflight
 
     policy = make_policy(config)
-    tools = await environment_tools(config) if config.tasks.train else [LOOKUP]
+    known = config.tasks.train and config.environment.kind != "agent"
+    tools = await environment_tools(config) if known else [LOOKUP]
     engine = make_engine(config, policy)
     try:
         speaks = make_dialect(config, policy.tokenizer)
@@ -125,16 +93,10 @@ def _show(found: Preflight, tokenizer: ChatTokenizer) -> None:
         Text(_NAMES[origin], _STYLES[origin][0]) for origin in _NAMES if origin != Origin.HINT
     )
     console.print(legend, end="\n\n")
-    console.print(
-        record_text(found.episode, tokenizer, marks=not console.is_terminal), soft_wrap=True
-    )
-    console.print(
-        f"\n{found.episode.trained_tokens} tokens of {_total(found.episode)} are trained."
-    )
-
-
-def _total(episode: Episode) -> int:
-    return sum(len(segment) for segment in episode.segments)
+    colourless = console.color_system is None or console.no_color
+    console.print(record_text(found.episode, tokenizer, marks=colourless), soft_wrap=True)
+    total = sum(len(segment) for segment in found.episode.segments)
+    console.print(f"\n{found.episode.trained_tokens} tokens of {total} are trained.")
 
 
 def record_text(episode: Episode, tokenizer: ChatTokenizer, *, marks: bool) -> Text:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 import agentrl
 from agentrl.cli import (
     check,
+    gateway,
     machine,
     papers,
     replay,
@@ -41,7 +42,19 @@ def build_parser() -> argparse.ArgumentParser:
         "--traceback", action="store_true", help="show where an error came from, for bug reports"
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    rooms = (runs, check, replay, rescore, tasks, search, serve, papers, verifier, machine)
+    rooms = (
+        runs,
+        check,
+        gateway,
+        replay,
+        rescore,
+        tasks,
+        search,
+        serve,
+        papers,
+        verifier,
+        machine,
+    )
     for room in rooms:
         room.add_commands(commands)
     return parser

@@ -73,6 +73,43 @@ def configuration(file: Path, overrides: list[str]) -> RunConfig:
     return load_config(file / "run.yaml", [f"run.dir={json.dumps(str(file))}", *overrides])
 
 
+def add_model_options(command: argparse.ArgumentParser) -> None:
+    """A model by itself, or the one of a run file."""
+    command.add_argument(
+        "model", nargs="?", metavar="MODEL", help="model directory or hub name (or --run)"
+    )
+    command.add_argument(
+        "--run",
+        dest="file",
+        type=Path,
+        metavar="RUN",
+        help="run file: its model, dialect, engine and the tools of its environment",
+    )
+    command.add_argument("--dialect", help="how the model writes calls (default: found out)")
+    command.add_argument("--template", type=Path, help="a chat template to try instead")
+
+
+def model_configuration(options: argparse.Namespace) -> RunConfig:
+    """The run file's configuration, or one that has a model and nothing else to do."""
+    from agentrl.training.config import ModelConfig, RunConfig
+
+    if options.model is None and options.file is None:
+        raise ConfigError("nothing to check", fix="give a model, or --run RUN")
+    given: dict[str, Any] = {"path": options.model, "dialect": options.dialect}
+    given["template"] = str(options.template) if options.template else None
+    given = {key: value for key, value in given.items() if value is not None}
+    if options.file is not None:
+        return configuration(
+            options.file, [f"model.{key}={json.dumps(value)}" for key, value in given.items()]
+        )
+    return RunConfig(
+        model=ModelConfig(**given),
+        environment={"kind": "agentrl:Environment"},  # type: ignore[arg-type]
+        tasks={"train": ""},  # type: ignore[arg-type]
+        reward={},
+    )
+
+
 def _train(options: argparse.Namespace) -> int:
     # First: a mistake in the file is answered at once, not after torch was loaded.
     config = configuration(options.file, options.overrides)

@@ -10,15 +10,19 @@ from agentrl.episodes.dialects import (
 )
 from agentrl.episodes.rerender import rerender
 from agentrl.episodes.runner import Limits, Runner
-from agentrl.episodes.scheduler import Scheduler
+from agentrl.episodes.scheduler import RunsEpisodes, Scheduler
+from agentrl.episodes.slots import Resources, Slots
 from agentrl.episodes.transcript import Transcript
 
 __all__ = [
     "ChatFormat",
     "Dialect",
     "Limits",
+    "Resources",
     "Runner",
+    "RunsEpisodes",
     "Scheduler",
+    "Slots",
     "Transcript",
     "detect_dialect",
     "dialect",

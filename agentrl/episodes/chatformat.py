@@ -58,14 +58,27 @@ class ChatFormat:
         self._control_ids = {i for s in self._controls for i in tokenizer.encode(s)}
         self._special = re.compile("|".join(map(re.escape, [CUT, *self._controls])))
         closer = tokenizer.decode([tokenizer.end_of_turn])
-        text = self.render([*_PROBES, Message("user", "q")], generation_prompt=True)
-        self.end_of_turn = closer if _behind_probe(text).startswith(closer) else ""
-        self.rewrites = {role: self._rewrites(Message(role, "r")) for role in ("tool", "user")}  # type: ignore[arg-type]
+        behind = self._tail([Message("user", "q")])
+        self.end_of_turn = closer if behind.startswith(closer) else ""
+        answers = (Message("tool", "r", name="f"), Message("user", "r"))
+        self.rewrites = {str(m.role): self._rewrites(m) for m in answers}
+        self._lean = False
+        self._lean = all(self._tail([m], lean=True) == self._tail([m]) for m in answers)
 
-    def render(self, messages: Sequence[Message], *, generation_prompt: bool) -> str:
-        """Text of a conversation, `traits.CUT` where messages were joined. Raises ModelError."""
-        shown = self.traits.adapt(messages, self._instructions)
-        return self.tokenizer.render(shown, self.tools, generation_prompt=generation_prompt)
+    def render(
+        self, messages: Sequence[Message], *, generation_prompt: bool, lean: bool = False
+    ) -> str:
+        """Text of a conversation, `traits.CUT` where messages were joined.
+
+        Args:
+            lean: leave the tools out; most of a render is theirs.
+
+        Raises:
+            ModelError: the template refuses the messages.
+        """
+        shown = self.traits.adapt(messages, "" if lean else self._instructions)
+        tools = [] if lean else self.tools
+        return self.tokenizer.render(shown, tools, generation_prompt=generation_prompt)
 
     def guard(self, message: Message) -> Message:
         """Mark control tokens inside a message, so that they are encoded as text."""
@@ -97,10 +110,16 @@ class ChatFormat:
     def following(self, observations: Sequence[Message]) -> Pieces:
         """What the template puts behind the text of a turn: its closing token, the observations
         and the next generation prompt. Raises ModelError when it refuses them."""
+        if self._lean and not any(m.hint for m in observations):
+            return [(self._tail(observations, lean=True), Origin.OBSERVATION)]
         messages = [*_PROBES, *observations]
         text = self.render(messages, generation_prompt=True)
         at = len(text) - len(_behind_probe(text))
         return self.pieces(messages, text, at, Origin.OBSERVATION)
+
+    def _tail(self, observations: Sequence[Message], *, lean: bool = False) -> str:
+        messages = [*_PROBES, *observations]
+        return _behind_probe(self.render(messages, generation_prompt=True, lean=lean))
 
     def pieces(self, messages: Sequence[Message], text: str, start: int, plain: Origin) -> Pieces:
         """The render `text` of `messages` from `start` on, cut where hints begin and end.

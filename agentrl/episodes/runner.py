@@ -6,7 +6,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agentrl.core import (
@@ -26,6 +26,7 @@ from agentrl.core import (
 from agentrl.environments import Environment, Observation, maybe_await
 from agentrl.episodes.chatformat import ChatFormat
 from agentrl.episodes.dialects import Dialect, Specs, instructions
+from agentrl.episodes.slots import Resources
 from agentrl.episodes.transcript import Transcript
 from agentrl.models import ChatTokenizer
 from agentrl.rewards import judge
@@ -60,6 +61,7 @@ class Runner:
         make_environment: called once per episode.
         source: what `Episode.source` says of the tokens ("policy" or "script").
         judged: ask for outcome and verdict at the end; imitation needs neither.
+        resources: how many episodes may use the engine, and be judged, at once.
     """
 
     engine: Engine
@@ -71,7 +73,8 @@ class Runner:
     sampling: Sampling = field(default_factory=Sampling)
     source: str = "policy"
     judged: bool = True
-    _formats: dict[str, ChatFormat] = field(default_factory=dict)
+    resources: Resources = field(default_factory=Resources)
+    _formats: dict[str, ChatFormat] = field(default_factory=dict, init=False)
 
     async def run(self, task: Task, seed: int) -> Episode:
         """One episode, whatever happens.
@@ -88,17 +91,20 @@ class Runner:
             if self.judged:
                 await self._close_book(episode, environment)
         except InfraError as error:
-            _fail(episode, error.cause, str(error))
+            fail(episode, error.cause, str(error))
         except asyncio.CancelledError as error:
             if _cancelled():
                 raise
-            _fail(episode, "environment_raised", _trace(error))  # a stray one, of a tool's own
+            fail(episode, "environment_raised", trace(error))  # a stray one, of a tool's own
         except Exception as error:  # noqa: BLE001 the boundary to user-written environments
-            _fail(episode, "environment_raised", _trace(error))
+            fail(episode, "environment_raised", trace(error))
         finally:
             await self._release(episode, environment)
         episode.timings["total"] = time.perf_counter() - started
         return episode
+
+    def with_sampling(self, sampling: Sampling) -> Runner:
+        return replace(self, sampling=sampling)
 
     async def _play(self, episode: Episode, environment: Environment) -> None:
         started = time.perf_counter()
@@ -130,7 +136,7 @@ class Runner:
             said = await self._generate(episode, transcript, index, room)
             if not len(said.tokens):
                 return Status.MAX_TOKENS
-            turn = self._take_turn(transcript, said, index, episode.tools)
+            turn = read_turn(transcript, said, index, self.dialect, episode.tools)
             turn.seconds["generate"] = time.perf_counter() - started
             episode.turns.append(turn)
             observation = await self._observe(environment, turn)
@@ -146,25 +152,13 @@ class Runner:
         self, episode: Episode, transcript: Transcript, index: int, room: int
     ) -> Generation:
         sampling = Sampling(self.sampling.temperature, room, self.tokenizer.stop_ids)
-        return await self.engine.generate(
-            transcript.tokens,
-            sampling,
-            session=episode.id,
-            seed=derive_seed(episode.seed, "turn", index),
-        )
-
-    def _take_turn(
-        self, transcript: Transcript, said: Generation, index: int, tools: Specs
-    ) -> Turn:
-        text = transcript.add_turn(said, index)
-        calls = self.dialect.parse(text, tools)
-        if said.finish_reason != "stop":
-            calls = calls or [ToolCall("", raw=text)]
-            for call in calls:
-                call.error = CUT_OFF
-        for i, call in enumerate(calls):
-            call.id = call.id or f"call_{index}_{i}"
-        return Turn(said.tokens, said.logprobs, text, calls, finish_reason=said.finish_reason)
+        async with self.resources.engine:
+            return await self.engine.generate(
+                transcript.tokens,
+                sampling,
+                session=episode.id,
+                seed=derive_seed(episode.seed, "turn", index),
+            )
 
     async def _observe(self, environment: Environment, turn: Turn) -> Observation:
         started = time.perf_counter()
@@ -177,9 +171,11 @@ class Runner:
     async def _close_book(self, episode: Episode, environment: Environment) -> None:
         """Ask the environment for the outcome and the rewards for their verdict."""
         started = time.perf_counter()
-        deadline = asyncio.timeout(self.limits.closing_seconds)
         try:
-            async with deadline:
+            async with (
+                self.resources.judges,
+                (deadline := asyncio.timeout(self.limits.closing_seconds)),
+            ):
                 episode.outcome = dict(await maybe_await(environment.finish(episode)) or {})
                 await judge(self.reward, episode)
         except TimeoutError:
@@ -219,17 +215,33 @@ class Runner:
         return self._formats[key]
 
 
+def read_turn(
+    transcript: Transcript, said: Generation, index: int, speaks: Dialect, tools: Specs
+) -> Turn:
+    """Record what was sampled, and read its calls; those of a message that was cut off are
+    errors."""
+    text = transcript.add_turn(said, index)
+    calls = speaks.parse(text, tools)
+    if said.finish_reason != "stop":
+        calls = calls or [ToolCall("", raw=text)]
+        for call in calls:
+            call.error = CUT_OFF
+    for i, call in enumerate(calls):
+        call.id = call.id or f"call_{index}_{i}"
+    return Turn(said.tokens, said.logprobs, text, calls, finish_reason=said.finish_reason)
+
+
 def _cancelled() -> bool:
     """Whether somebody asked the running task to stop."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
 
 
-def _trace(error: BaseException) -> str:
+def trace(error: BaseException) -> str:
     return "".join(traceback.format_exception(error)[-3:])
 
 
-def _fail(episode: Episode, cause: str, what: str) -> None:
+def fail(episode: Episode, cause: str, what: str) -> None:
     episode.status, episode.cause = Status.INFRA_ERROR, cause
     error: dict[str, Any] = {"error": what}
     episode.outcome = {**episode.outcome, **error}

@@ -5,9 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from agentrl.core import Episode, Group, Status, Task, derive_seed
-from agentrl.episodes.runner import Runner
+from agentrl.core import Episode, Group, Sampling, Status, Task, derive_seed
+
+
+class RunsEpisodes(Protocol):
+    """What a scheduler schedules: a `Runner`, or a program behind the gateway."""
+
+    async def run(self, task: Task, seed: int) -> Episode:
+        """One episode, whatever happens; only cancellation raises."""
+        ...
+
+    def with_sampling(self, sampling: Sampling) -> RunsEpisodes:
+        """The same, but for how tokens are drawn."""
+        ...
 
 
 @dataclass(slots=True)
@@ -20,7 +32,7 @@ class Scheduler:
         on_start, on_episode: told of every episode as it starts and as it ends (retries too).
     """
 
-    runner: Runner
+    runner: RunsEpisodes
     concurrency: int = 64
     retries: int = 2
     on_start: Callable[[Task], None] | None = None
@@ -30,13 +42,22 @@ class Scheduler:
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.concurrency)
 
-    async def groups(self, tasks: Sequence[Task], size: int, *, seed: int) -> AsyncIterator[Group]:
+    async def groups(
+        self, tasks: Sequence[Task], size: int, *, seed: int, hopeless_after: int | None = None
+    ) -> AsyncIterator[Group]:
         """One group of `size` episodes per task, each group yielded when its last one ends.
 
         Seeds depend on (seed, task, member) only, so the result does not depend on the order in
         which episodes happen to run.
+
+        Args:
+            hopeless_after: give a group up when its first so many members all got the same
+                reward: the others are cancelled and left out, also those that were done already,
+                so that what is learned from does not depend on who was faster. None: never.
         """
-        running = [asyncio.ensure_future(self._group(task, size, seed)) for task in tasks]
+        running = [
+            asyncio.ensure_future(self._group(task, size, seed, hopeless_after)) for task in tasks
+        ]
         try:
             for finished in asyncio.as_completed(running):
                 yield await finished
@@ -45,17 +66,24 @@ class Scheduler:
                 group.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def collect(self, tasks: Sequence[Task], size: int, *, seed: int) -> list[Group]:
+    async def collect(
+        self, tasks: Sequence[Task], size: int, *, seed: int, hopeless_after: int | None = None
+    ) -> list[Group]:
         """All groups, in the order of `tasks`."""
-        found = {group.key: group async for group in self.groups(tasks, size, seed=seed)}
+        groups = self.groups(tasks, size, seed=seed, hopeless_after=hopeless_after)
+        found = {group.key: group async for group in groups}
         return [found[(task.id,)] for task in tasks]
 
-    async def _group(self, task: Task, size: int, seed: int) -> Group:
+    async def _group(self, task: Task, size: int, seed: int, first: int | None) -> Group:
         running = [
             asyncio.ensure_future(self._episode(task, derive_seed(seed, task.id, member)))
             for member in range(size)
         ]
         try:
+            if first is not None and first < size:
+                scouts = list(await asyncio.gather(*running[:first]))
+                if _alike(scouts):
+                    return Group((task.id,), scouts)
             return Group((task.id,), list(await asyncio.gather(*running)))
         finally:  # when a callback raised (disk full), no sibling is left running
             for episode in running:
@@ -75,3 +103,8 @@ class Scheduler:
             if episode.status != Status.INFRA_ERROR:
                 break
         return episode
+
+
+def _alike(episodes: Sequence[Episode]) -> bool:
+    """Nothing can be learned from comparing them; a broken one says nothing either way."""
+    return all(e.judged for e in episodes) and len({e.reward for e in episodes}) == 1

@@ -69,6 +69,12 @@ class Transcript:
         else:
             self._follow(self._chat.following(new), turn)
 
+    def freeze(self) -> None:
+        """What stands here so far was sampled for another record: it is context in this one."""
+        context = self._segment.tokens
+        self._done, self._segment = [], SegmentBuilder()
+        self._segment.append(context, Origin.PROMPT, -1)
+
     def segments(self) -> list[Segment]:
         return [*self._done, self._segment.build()]
 
@@ -86,7 +92,7 @@ class Transcript:
         closed for the policy, untrained.
         """
         closing = self._chat.end_of_turn or self._stop or ""
-        first, origin = pieces[0]
+        first, origin = pieces[0] if pieces else ("", Origin.OBSERVATION)
         if self._stop is not None and closing and first.startswith(closing):
             self._text += closing
             pieces = [(first[len(closing) :], origin), *pieces[1:]]

@@ -12,9 +12,20 @@ from typing import TYPE_CHECKING, Any
 from agentrl.core import ConfigError, Engine, Sampling, SandboxProvider, Task
 from agentrl.core.taskfile import read_tasks
 from agentrl.environments import Environment, maybe_await
-from agentrl.episodes import Dialect, Limits, Runner, Scheduler, detect_dialect, dialect
+from agentrl.episodes import (
+    Dialect,
+    Limits,
+    Resources,
+    Runner,
+    RunsEpisodes,
+    Scheduler,
+    Slots,
+    detect_dialect,
+    dialect,
+)
 from agentrl.rewards import RewardPlan
 from agentrl.training.config import (
+    AgentConfig,
     CustomConfig,
     DockerConfig,
     LiteLLMConfig,
@@ -43,6 +54,7 @@ class Workbench:
 
     policy: Policy | None
     engine: Engine
+    dialect: Dialect
     scheduler: Scheduler
     rewards: RewardPlan
 
@@ -65,39 +77,24 @@ async def workbench(
     """
     engine = make_engine(config, policy, script)
     answers = Path(config.run.dir) / "judgements.db" if Path(config.run.dir).is_dir() else None
+    scripted = bool(script) or isinstance(config.engine, ScriptedConfig)
     try:
+        spoken = language(config, policy, engine)
         async with (
-            make_environments(config, progress.sandboxes) as make,
             reward_plan(config.reward, engine, make_provider, named, answers) as rewards,
+            make_runner(config, engine, spoken, rewards, progress) as run,
         ):
-            limits = config.environment
-            tokenizer, spoken = language(config, policy, engine)
-            runner = Runner(
-                engine=engine,
-                tokenizer=tokenizer,
-                dialect=spoken,
-                make_environment=make,
-                reward=rewards.reward,
-                limits=Limits(
-                    turns=limits.max_turns,
-                    tokens=limits.max_tokens,
-                    tokens_per_turn=config.sampling.max_tokens,
-                    seconds=limits.deadline,
-                ),
-                sampling=Sampling(config.sampling.temperature),
-                judged=judged,
-                source="script"
-                if script or isinstance(config.engine, ScriptedConfig)
-                else "policy",
-            )
+            if isinstance(run, Runner):
+                run.judged = judged
+                run.source = "script" if scripted else "policy"
             scheduler = Scheduler(
-                runner,
-                concurrency=limits.concurrency,
-                retries=limits.retries,
+                run,
+                concurrency=config.environment.concurrency,
+                retries=config.environment.retries,
                 on_start=lambda _: progress.episode_started(),
                 on_episode=progress.episode_finished,
             )
-            yield Workbench(policy, engine, scheduler, rewards)
+            yield Workbench(policy, engine, spoken[1], scheduler, rewards)
     finally:
         await engine.close()
 
@@ -105,6 +102,44 @@ async def workbench(
 def brings_policy(config: RunConfig) -> bool:
     """Whether the engine is the policy itself, so that no weights are loaded here."""
     return isinstance(config.engine, LiteLLMConfig)
+
+
+@asynccontextmanager
+async def make_runner(
+    config: RunConfig,
+    engine: Engine,
+    spoken: tuple[ChatTokenizer, Dialect],
+    rewards: RewardPlan,
+    progress: Progress,
+) -> AsyncIterator[RunsEpisodes]:
+    """What runs one episode: the runner over environments, or the gateway over a program."""
+    environment, (tokenizer, speaks) = config.environment, spoken
+    limits = Limits(
+        turns=environment.max_turns,
+        tokens=environment.max_tokens,
+        tokens_per_turn=config.sampling.max_tokens,
+        seconds=environment.deadline,
+    )
+    sampling = Sampling(config.sampling.temperature)
+    if isinstance(environment, AgentConfig):
+        from agentrl.episodes.gateway import AgentRunner, Gateway, Voice
+
+        voice = Voice(engine, tokenizer, speaks, limits, sampling)
+        program = named(environment.program, "environment.program")
+        async with Gateway(voice, port=environment.port) as gateway:
+            yield AgentRunner(gateway, program, rewards.reward, seconds=environment.deadline)
+        return
+    async with make_environments(config, progress.sandboxes) as make:
+        yield Runner(
+            engine=engine,
+            tokenizer=tokenizer,
+            dialect=speaks,
+            make_environment=make,
+            reward=rewards.reward,
+            limits=limits,
+            sampling=sampling,
+            resources=Resources(judges=Slots(environment.judging)),
+        )
 
 
 def make_policy(config: RunConfig) -> Policy:
@@ -168,6 +203,7 @@ async def make_environments(
         async with simulated_environments(environment, named) as make:
             yield make
         return
+    assert not isinstance(environment, AgentConfig)
     if environment.sandbox is None:
         assert isinstance(environment, CustomConfig)
         yield _custom(environment, None)

@@ -84,7 +84,7 @@ async def measure(
     samples = samples or config.eval.samples
     if config.eval.temperature is not None:
         sampling = Sampling(config.eval.temperature)
-        scheduler = replace(scheduler, runner=replace(scheduler.runner, sampling=sampling))
+        scheduler = replace(scheduler, runner=scheduler.runner.with_sampling(sampling))
     progress.stage("evaluating", expected=len(tasks) * samples)
     return summarise(await scheduler.collect(tasks, samples, seed=config.eval.seed))
 

@@ -122,8 +122,7 @@ class Trainer:
     async def _preflight(self, bench: Workbench) -> None:
         """Refuse what would train wrongly, and say what would only cost time."""
         self._progress.stage("preflight")
-        speaks = bench.scheduler.runner.dialect
-        found = await preflight(self._policy, bench.engine, speaks, max_tokens=8)
+        found = await preflight(self._policy, bench.engine, bench.dialect, max_tokens=8)
         found.raise_if_fatal()
         for check in found.checks:
             if not check.ok:
@@ -154,10 +153,12 @@ class Trainer:
             self._progress.stage(f"step {step}: episodes{again}", expected=len(tasks) * size)
             names = ("step", step, "refill", turn) if turn else ("step", step)
             drawn = derive_seed(seed, *names)
-            groups = await bench.scheduler.collect(tasks, size, seed=drawn)
+            hopeless = self._config.environment.hopeless_after
+            run = partial(bench.scheduler.collect, seed=drawn, hopeless_after=hopeless)
+            groups = await run(tasks, size)
             if more := bench.rewards.derived(groups, drawn):
                 self._progress.stage(f"step {step}: derived tasks", expected=len(more) * size)
-                groups += await bench.scheduler.collect(more, size, seed=drawn)
+                groups += await run(more, size)
             judged.update(await bench.rewards.finish(groups))
             return groups
 

@@ -23,6 +23,7 @@ from agentrl.core import (
 )
 from agentrl.episodes import ChatFormat, Dialect, Transcript, instructions
 from agentrl.episodes.dialects.detect import detect_dialect, reads, written_calls
+from agentrl.episodes.rerender import as_generation
 
 if TYPE_CHECKING:
     from agentrl.models import Policy
@@ -186,39 +187,48 @@ def _exact(chat: ChatFormat, speaks: Dialect) -> Check:
     """A conversation as the recorder appends it, against the template's render of it all."""
     name = "record"
     calls = [ToolCall(_name_of(chat), {}, id="a00000001"), ToolCall("g", {}, id="a00000002")]
-    said = speaks.format(calls, chat.tools)
+    plain = speaks.format(calls, chat.tools)
+    for said in (plain, _as_written(chat, plain)):
+        try:
+            if _same_as_rendered(chat, said, calls):
+                return Check(name, True, "turn by turn equals the template's own render")
+        except ModelError:
+            return Check(name, True, "not compared: the template takes no such history")
+    return Check(
+        name,
+        False,
+        "what is appended turn by turn differs from the template's own render of it all",
+        "give a template whose history does not depend on the messages that follow",
+    )
+
+
+def _as_written(chat: ChatFormat, text: str) -> str:
+    """A message as the template writes it when it comes last, with what it puts around it."""
+    asked = list(_PROMPT)
+    opened = chat.render(asked, generation_prompt=True)
+    said = [*asked, Message("assistant", text)]
+    return (
+        chat.render(said, generation_prompt=False)
+        .removeprefix(opened)
+        .split(chat.end_of_turn or "\0")[0]
+    )
+
+
+def _same_as_rendered(chat: ChatFormat, said: str, calls: list[ToolCall]) -> bool:
     results = [Message("tool", "one", call_id=c.id, name=c.name) for c in calls]
     transcript, messages = Transcript(chat), list(_PROMPT)
     transcript.open(messages)
     for turn in range(2):
-        transcript.add_turn(_as_sampled(chat, said), turn)
+        transcript.add_turn(as_generation(chat, said, ended=bool(chat.end_of_turn)), turn)
         transcript.add_observations(results, turn, calls)
         messages += [Message("assistant", said), *results]
-    segments = transcript.segments()
-    try:
-        full = chat.render(messages, generation_prompt=True)
-    except ModelError:
-        return Check(name, True, f"{len(segments)} segments; the template takes no such history")
-    got = chat.tokenizer.decode(segments[-1].tokens)
-    if got != chat.tokenizer.decode(chat.encode(full)):
-        return Check(
-            name,
-            False,
-            "what is appended turn by turn differs from the template's own render of it all",
-            "report the template: its history depends on more than messages before",
-        )
-    return Check(name, True, "turn by turn equals the template's own render")
+    full = chat.render(messages, generation_prompt=True)
+    got = chat.tokenizer.decode(transcript.segments()[-1].tokens.tolist())
+    return got == chat.tokenizer.decode(chat.encode(full))
 
 
 def _name_of(chat: ChatFormat) -> str:
     return str(chat.tools[0]["function"]["name"]) if chat.tools else "f"
-
-
-def _as_sampled(chat: ChatFormat, text: str) -> Any:
-    from agentrl.episodes.rerender import as_generation
-
-    # A model whose next message's marker ends a turn (GLM) has no stop token of its own.
-    return as_generation(chat, text, ended=bool(chat.end_of_turn))
 
 
 async def _converse(chat: ChatFormat, engine: Engine, max_tokens: int) -> Episode:

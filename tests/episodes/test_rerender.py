@@ -7,7 +7,7 @@ from episodes_kit import SHAPES, Verdict, format_of, says, task, tokenizer_of
 from agentrl.core import Episode, Status
 from agentrl.engines import ScriptedEngine
 from agentrl.environments import Environment
-from agentrl.episodes import ChatFormat, Limits, Runner, dialect, rerender
+from agentrl.episodes import ChatFormat, Limits, Runner, dialect, instructions, rerender
 from agentrl.episodes.rerender import conversation, texts
 from agentrl.tools import tool
 
@@ -32,6 +32,11 @@ async def played(shape: str, limits: Limits) -> Episode:
     return await runner.run(task(), 1)
 
 
+def told_format(shape: str, episode: Episode) -> ChatFormat:
+    told = instructions(dialect("pythonic"), episode.tools)
+    return ChatFormat(tokenizer_of(shape), episode.tools, told)
+
+
 @pytest.mark.parametrize("source", sorted(SHAPES))
 @pytest.mark.parametrize("target", sorted(SHAPES))
 async def test_a_rerendered_episode_is_the_one_that_the_script_would_have_played(
@@ -40,7 +45,7 @@ async def test_a_rerendered_episode_is_the_one_that_the_script_would_have_played
     limits = Limits(turns=8, tokens=100_000, tokens_per_turn=500)
     episode, expected = await played(source, limits), await played(target, limits)
     assert episode.status == Status.COMPLETED
-    again = rerender(episode, ChatFormat(tokenizer_of(target), episode.tools))
+    again = rerender(episode, told_format(target, episode))
     assert [t.text for t in again.turns] == list(MESSAGES)
     assert len(again.segments) == len(expected.segments)
     for ours, theirs in zip(again.segments, expected.segments, strict=True):
@@ -55,7 +60,7 @@ async def test_a_turn_that_was_cut_off_does_not_teach_to_end_there() -> None:
     limits = Limits(turns=2, tokens_per_turn=3)
     episode = await played("compact", limits)
     assert [t.finish_reason for t in episode.turns] == ["length", "length"]
-    again = rerender(episode, ChatFormat(tokenizer_of("compact"), episode.tools))
+    again = rerender(episode, told_format("compact", episode))
     (ours,), (theirs,) = again.segments, episode.segments
     assert ours.tokens.tolist() == theirs.tokens.tolist()
     assert ours.origin.tolist() == theirs.origin.tolist()

@@ -8,10 +8,10 @@ import pytest
 import torch
 from episodes_kit import Verdict, scripted_runner, task, tokenizer_of
 
-from agentrl.core import InfraError, Status
+from agentrl.core import InfraError, Score, Status, derive_seed
 from agentrl.engines import TransformersEngine
 from agentrl.environments import Environment, Observation
-from agentrl.episodes import Limits, Runner, Scheduler, dialect
+from agentrl.episodes import Limits, Resources, Runner, Scheduler, Slots, dialect
 from agentrl.models import tiny_policy
 from agentrl.tools import tool
 
@@ -229,3 +229,65 @@ async def test_a_full_disk_in_a_callback_stops_the_run_and_its_episodes() -> Non
     with pytest.raises(OSError, match="no space left"):
         await scheduler.collect([task("slow"), task("quick")], 2, seed=0)
     assert not rooms
+
+
+class Slow(Environment):
+    """The first two members of t0 fail at once, the others would take for ever."""
+
+    async def reset(self, task):
+        self.hopeless = task.id == "t0"
+        return task.prompt
+
+    async def finish(self, episode):
+        if self.hopeless and episode.seed not in FIRST:
+            await asyncio.sleep(60)
+        return {}
+
+
+FIRST = {derive_seed(0, "t0", member) for member in (0, 1)}
+
+
+class ByTask:
+    name = "by_task"
+
+    async def score(self, episode):
+        return Score(0.0 if episode.task.id == "t0" else episode.seed % 7)
+
+
+async def test_a_hopeless_group_is_given_up_and_the_others_are_not() -> None:
+    runner = scripted_runner(Slow, "done", reward=ByTask())
+    before = asyncio.all_tasks()
+    async with asyncio.timeout(30):
+        given_up, kept = await Scheduler(runner).collect(
+            [task("t0"), task("t1")], 4, seed=0, hopeless_after=2
+        )
+    assert {e.seed for e in given_up.episodes} == FIRST
+    assert len(kept.judged) == 4
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("first", [None, 1, 2, 3, 4, 9])
+async def test_only_a_group_that_agrees_is_given_up(first) -> None:
+    runner = scripted_runner(Quick, "done", reward=Verdict(0.5))
+    (group,) = await Scheduler(runner).collect([task()], 4, seed=0, hopeless_after=first)
+    assert len(group.episodes) == (4 if first is None or first >= 4 else first)
+    runner = scripted_runner(flaky(9), "done", reward=Verdict(0.5))
+    (group,) = await Scheduler(runner, retries=0).collect([task()], 4, seed=0, hopeless_after=2)
+    assert len(group.episodes) == 4
+
+
+async def test_engine_and_judges_have_limits_of_their_own() -> None:
+    class Judge:
+        name = "judge"
+
+        async def score(self, episode):
+            await asyncio.sleep(0.001)
+            return Score(1.0)
+
+    runner = scripted_runner(Quick, "done", reward=Judge())
+    runner.resources = Resources(engine=Slots(3), judges=Slots(2))
+    (group,) = await Scheduler(runner, concurrency=32).collect([task()], 32, seed=0)
+    assert len(group.judged) == 32
+    assert runner.resources.judges.peak == 2
+    assert runner.resources.engine.peak <= 3
+    assert (runner.resources.judges.used, runner.resources.engine.used) == (0, 0)

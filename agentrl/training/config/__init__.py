@@ -10,6 +10,7 @@ from agentrl.training.config.engines import (
 )
 from agentrl.training.config.file import load_config, parse_config
 from agentrl.training.config.sections import (
+    AgentConfig,
     CustomConfig,
     DockerConfig,
     EvalConfig,
@@ -28,6 +29,7 @@ from agentrl.training.config.sections import (
 )
 
 __all__ = [
+    "AgentConfig",
     "CustomConfig",
     "DockerConfig",
     "EndpointConfig",

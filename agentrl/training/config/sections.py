@@ -80,6 +80,10 @@ class _Limits(Section):
     """Episodes that run at once."""
     retries: Annotated[int, Field(ge=0)] = 2
     """How often an episode that infrastructure broke is run again before it is left out."""
+    judging: Annotated[int | None, Field(ge=1)] = None
+    """Episodes that are judged at once; None is all that are done."""
+    hopeless_after: Annotated[int | None, Field(ge=2)] = None
+    """Give a group up when its first so many episodes all got the same reward; None: never."""
 
 
 class SweConfig(_Limits):
@@ -150,6 +154,22 @@ class SimulatedConfig(_Limits):
         return None
 
 
+class AgentConfig(_Limits):
+    """An agent program of your own, behind the gateway; see docs/gateway.md."""
+
+    kind: Literal["agent"] = "agent"
+    program: Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")]
+    """Python name module:function; awaited with a task and a URL, it runs the agent and returns
+    the outcome that rewards read."""
+    port: Annotated[int, Field(ge=0, lt=65536)] = 0
+    """Port of the gateway on 127.0.0.1; 0 is any that is free."""
+
+    @property
+    def sandbox(self) -> None:
+        """The program makes its own."""
+        return None
+
+
 class CustomConfig(_Limits):
     """An environment of your own."""
 
@@ -165,6 +185,7 @@ EnvironmentConfig = Annotated[
     Annotated[SweConfig, Tag("kind=swe")]
     | Annotated[SearchConfig, Tag("kind=search")]
     | Annotated[SimulatedConfig, Tag("kind=simulated")]
+    | Annotated[AgentConfig, Tag("kind=agent")]
     | Annotated[CustomConfig, Tag(f"kind={CUSTOM}")],
     by_kind(),
 ]
