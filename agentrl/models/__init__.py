@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from agentrl.models.scoring import (
         CausalPacking,
         ScoreRequest,
-        packed_rows,
         score_logprobs,
         score_tokens,
     )
@@ -31,7 +30,6 @@ _HOME_OF = {
     "load_policy": "policy",
     "make_policy": "policy",
     "named_weights": "weights",
-    "packed_rows": "scoring",
     "read_weights": "weights",
     "save_policy": "policy",
     "score_logprobs": "scoring",
@@ -52,7 +50,6 @@ __all__ = [
     "load_policy",
     "make_policy",
     "named_weights",
-    "packed_rows",
     "read_weights",
     "save_policy",
     "score_logprobs",

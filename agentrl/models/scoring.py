@@ -87,7 +87,7 @@ def score_tokens(
         head_rows: positions whose logits exist at once.
     """
     return [
-        s for row in packed_rows(requests, row_tokens) for s in _score_row(policy, row, head_rows)
+        s for row in _packed_rows(requests, row_tokens) for s in _score_row(policy, row, head_rows)
     ]
 
 
@@ -140,7 +140,7 @@ def _head(
     return chosen, entropies
 
 
-def packed_rows(requests: Sequence[ScoreRequest], limit: int) -> Iterator[list[ScoreRequest]]:
+def _packed_rows(requests: Sequence[ScoreRequest], limit: int) -> Iterator[list[ScoreRequest]]:
     """Cut into rows of at most `limit` tokens, in order; a longer request is a row of its own."""
     row: list[ScoreRequest] = []
     total = 0

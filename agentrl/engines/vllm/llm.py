@@ -8,33 +8,39 @@ import numpy as np
 
 from agentrl.core import Generation
 from agentrl.engines.vllm.reading import generation, spread
-from agentrl.engines.vllm.settings import VLLMSettings
+from agentrl.engines.vllm.settings import NO_BINDING, VLLMSettings
 
 
 def start(settings: VLLMSettings) -> Any:
     """vLLM's engine, with its core in this process.
 
-    vLLM seeds the process's generators on its way; they are put back.
+    What vLLM does to the whole process on its way is undone: it seeds the generators, and its CPU
+    build takes `torch.set_num_threads` away and ties threads to cores that the learner needs too.
     """
+    import os
     import random
 
     import torch
+
+    os.environ.setdefault(*NO_BINDING)
     from vllm.engine.arg_utils import EngineArgs
     from vllm.v1.engine.llm_engine import LLMEngine
     from vllm.v1.executor import Executor
 
-    mine, numpys = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        config = EngineArgs(**settings.arguments()).create_engine_config()
-        engine = LLMEngine(
-            vllm_config=config,
-            executor_class=Executor.get_class(config),
-            log_stats=False,
-            multiprocess_mode=False,
-        )
-    random.setstate(mine)
-    np.random.set_state(numpys)
-    return engine
+    mine, numpys, set_threads = random.getstate(), np.random.get_state(), torch.set_num_threads
+    try:
+        with torch.random.fork_rng():
+            config = EngineArgs(**settings.arguments()).create_engine_config()
+            return LLMEngine(
+                vllm_config=config,
+                executor_class=Executor.get_class(config),
+                log_stats=False,
+                multiprocess_mode=False,
+            )
+    finally:
+        torch.set_num_threads = set_threads
+        random.setstate(mine)
+        np.random.set_state(numpys)
 
 
 def read_generation(output: Any, adapter_version: int | None, where: str) -> Generation:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from agentrl.core import InfraError
-from agentrl.engines.vllm.settings import VLLMSettings
+from agentrl.engines.vllm.settings import NO_BINDING, VLLMSettings
 
 
 class ServerProcess:
@@ -110,6 +110,7 @@ class ServerProcess:
         home = str(Path(__file__).parents[3])
         path = os.environ.get("PYTHONPATH")
         environment = {
+            **dict([NO_BINDING]),
             **os.environ,
             "PYTHONPATH": f"{home}{os.pathsep}{path}" if path else home,
             "VLLM_SERVER_DEV_MODE": "1",

@@ -8,6 +8,8 @@ from typing import Any
 
 # What vLLM makes room for.
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+# Else every vLLM on a CPU ties itself to the same first cores.
+NO_BINDING = ("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 WORKER = "agentrl.engines.vllm.worker.WeightLoader"
 
 
