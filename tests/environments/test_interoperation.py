@@ -267,6 +267,8 @@ async def test_an_openenv_server(tmp_path):
     assert shown[1] == "error: no negative numbers"
     assert shown[2].startswith("error:")
     assert episode.outcome == {"return": 1.0, "rewards": [0.0, 0.0, 1.0]}
+    gone = OpenEnvEnvironment(url=f"http://127.0.0.1:{port}")
     with pytest.raises(InfraError) as caught:
-        await OpenEnvEnvironment(url=f"http://127.0.0.1:{port}").reset(task)
+        await gone.reset(task)
     assert caught.value.cause == "environment_lost"
+    await gone.close()
