@@ -8,6 +8,7 @@ from agentrl.episodes.dialects import (
     dialects,
     instructions,
 )
+from agentrl.episodes.formats import ChatFormats
 from agentrl.episodes.rerender import rerender
 from agentrl.episodes.runner import Limits, Runner
 from agentrl.episodes.scheduler import RunsEpisodes, Scheduler
@@ -16,6 +17,7 @@ from agentrl.episodes.transcript import Transcript
 
 __all__ = [
     "ChatFormat",
+    "ChatFormats",
     "Dialect",
     "Limits",
     "Resources",

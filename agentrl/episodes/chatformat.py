@@ -81,8 +81,16 @@ class ChatFormat:
         return self.tokenizer.render(shown, tools, generation_prompt=generation_prompt)
 
     def guard(self, message: Message) -> Message:
-        """Mark control tokens inside a message, so that they are encoded as text."""
+        """Mark control tokens inside a message, so that they are encoded as text.
+
+        Images are named where they stood: a policy that reads text only is told what it misses.
+        """
         content, name = self._guarded(message.content), self._guarded(message.name)
+        if message.images:
+            count = len(message.images)
+            content += (
+                f"\n[{count} image{'s' * (count > 1)}, not shown: this policy reads text only]"
+            )
         if (content, name) == (message.content, message.name):
             return message
         return replace(message, content=content, name=name)

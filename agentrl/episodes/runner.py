@@ -24,8 +24,8 @@ from agentrl.core import (
     derive_seed,
 )
 from agentrl.environments import Environment, Observation, maybe_await
-from agentrl.episodes.chatformat import ChatFormat
-from agentrl.episodes.dialects import Dialect, Specs, instructions
+from agentrl.episodes.dialects import Dialect, Specs
+from agentrl.episodes.formats import ChatFormats
 from agentrl.episodes.slots import Resources
 from agentrl.episodes.transcript import Transcript
 from agentrl.models import ChatTokenizer
@@ -74,7 +74,10 @@ class Runner:
     source: str = "policy"
     judged: bool = True
     resources: Resources = field(default_factory=Resources)
-    _formats: dict[str, ChatFormat] = field(default_factory=dict, init=False)
+    _formats: ChatFormats = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._formats = ChatFormats(self.tokenizer, self.dialect)
 
     async def run(self, task: Task, seed: int) -> Episode:
         """One episode, whatever happens.
@@ -112,7 +115,7 @@ class Runner:
         episode.prompt = [Message("user", opening)] if isinstance(opening, str) else list(opening)
         episode.timings["reset"] = time.perf_counter() - started
         episode.tools = [tool.spec for tool in environment.tools.values()]
-        transcript = Transcript(self._format(episode.tools))
+        transcript = Transcript(self._formats.of(episode.tools))
         transcript.open(episode.prompt)
         deadline = asyncio.timeout(self.limits.seconds)
         try:
@@ -205,14 +208,6 @@ class Runner:
                     await stage()
             except Exception as error:  # noqa: BLE001 the boundary to user-written environments
                 episode.outcome["close_error"] = f"{type(error).__name__}: {error}"
-
-    def _format(self, tools: list[dict[str, Any]]) -> ChatFormat:
-        """The chat format for these tools; built once, as probing costs renders."""
-        key = repr(tools)
-        if key not in self._formats:
-            told = instructions(self.dialect, tools)
-            self._formats[key] = ChatFormat(self.tokenizer, tools, told)
-        return self._formats[key]
 
 
 def read_turn(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentrl.core import ConfigError, Episode, Status, derive_seed
-from agentrl.episodes import ChatFormat, instructions, rerender
+from agentrl.episodes import ChatFormats, rerender
 from agentrl.learner import LearnerSettings
 from agentrl.store import RunStore
 from agentrl.training.build import load_tasks, make_dialect, make_policy, workbench
@@ -168,10 +168,5 @@ def imitate(
 
 def rerender_all(config: RunConfig, policy: Policy, episodes: Sequence[Episode]) -> list[Episode]:
     """Recorded episodes in the policy's own tokens."""
-    speaks = make_dialect(config, policy.tokenizer)
-    formats: dict[str, ChatFormat] = {}
-    for episode in episodes:
-        if (key := repr(episode.tools)) not in formats:
-            told = instructions(speaks, episode.tools)
-            formats[key] = ChatFormat(policy.tokenizer, episode.tools, told)
-    return [rerender(e, formats[repr(e.tools)]) for e in episodes]
+    formats = ChatFormats(policy.tokenizer, make_dialect(config, policy.tokenizer))
+    return [rerender(e, formats.of(e.tools)) for e in episodes]

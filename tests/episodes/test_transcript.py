@@ -18,7 +18,7 @@ from episodes_kit import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentrl.core import Message, Origin, Segment, ToolCall
+from agentrl.core import Image, Message, Origin, Segment, ToolCall
 from agentrl.episodes.traits import CUT
 
 plain = st.text(st.characters(exclude_categories=("Cs", "Co")), max_size=10)
@@ -273,6 +273,16 @@ def test_what_gemma_cannot_say_is_said_by_its_user() -> None:
         "<bos><start_of_turn>user\ns\n\nThere is look.\n\nq<end_of_turn>\n<start_of_turn>model\n"
         "a<end_of_turn>\n<start_of_turn>user\n<tool_response>\none\n</tool_response>\n"
         "<tool_response>\ntwo\n</tool_response>\n\ngo on<end_of_turn>\n<start_of_turn>model\n"
+    )
+
+
+def test_an_image_that_a_policy_cannot_see_is_named() -> None:
+    tokenizer = tokenizer_of("qwen25")
+    recorder = Recorder(format_of("qwen25"), [Message("user", "q")])
+    recorder.turn([tokenizer.end_of_turn])
+    recorder.hear([Message("tool", "a screen", images=[Image(b"png"), Image(b"png")])])
+    assert "a screen\n[2 images, not shown: this policy reads text only]" in tokenizer.decode(
+        recorder.transcript.tokens
     )
 
 

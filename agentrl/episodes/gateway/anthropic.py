@@ -15,6 +15,7 @@ from agentrl.episodes.gateway.wire import (
     refuse,
     take,
     text_of,
+    tool_spec,
 )
 
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
@@ -123,14 +124,7 @@ def _messages(given: Any, where: str) -> list[Message]:
 def _tool(given: Any) -> dict[str, Any]:
     if not isinstance(given, dict) or not isinstance(given.get("name"), str):
         raise BadRequest("a tool needs a name")
-    return {
-        "type": "function",
-        "function": {
-            "name": given["name"],
-            "description": given.get("description") or "",
-            "parameters": given.get("input_schema") or {"type": "object", "properties": {}},
-        },
-    }
+    return tool_spec(given["name"], given.get("description"), given.get("input_schema"))
 
 
 def _blocks(answer: Answer) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from agentrl.episodes.gateway.wire import (
     refuse,
     take,
     text_of,
+    tool_spec,
 )
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
@@ -113,14 +114,7 @@ def _tool(given: Any) -> dict[str, Any]:
     function = given.get("function") if isinstance(given, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise BadRequest("a tool needs a function with a name")
-    return {
-        "type": "function",
-        "function": {
-            "name": function["name"],
-            "description": function.get("description") or "",
-            "parameters": function.get("parameters") or {"type": "object", "properties": {}},
-        },
-    }
+    return tool_spec(function["name"], function.get("description"), function.get("parameters"))
 
 
 def _calls(answer: Answer) -> list[dict[str, Any]]:

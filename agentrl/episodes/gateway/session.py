@@ -30,8 +30,8 @@ from agentrl.core import (
     Turn,
     derive_seed,
 )
-from agentrl.episodes.chatformat import ChatFormat
-from agentrl.episodes.dialects import Dialect, instructions
+from agentrl.episodes.dialects import Dialect
+from agentrl.episodes.formats import ChatFormats
 from agentrl.episodes.runner import Limits, read_turn
 from agentrl.episodes.transcript import Transcript
 from agentrl.models import ChatTokenizer
@@ -54,15 +54,10 @@ class Voice:
     dialect: Dialect
     limits: Limits = field(default_factory=Limits)
     sampling: Sampling = field(default_factory=Sampling)
-    formats: dict[str, ChatFormat] = field(default_factory=dict)
+    formats: ChatFormats = field(init=False)
 
-    def format(self, tools: list[dict[str, Any]]) -> ChatFormat:
-        """The chat format for these tools; built once, as probing costs renders."""
-        key = repr(tools)
-        if key not in self.formats:
-            told = instructions(self.dialect, tools)
-            self.formats[key] = ChatFormat(self.tokenizer, tools, told)
-        return self.formats[key]
+    def __post_init__(self) -> None:
+        self.formats = ChatFormats(self.tokenizer, self.dialect)
 
 
 @dataclass(slots=True, eq=False)
@@ -186,14 +181,14 @@ class Session:
         return best
 
     def _root(self, messages: Sequence[Message], tools: list[dict[str, Any]]) -> Branch:
-        branch = Branch(tools, Transcript(self.voice.format(tools)), list(messages))
+        branch = Branch(tools, Transcript(self.voice.formats.of(tools)), list(messages))
         branch.transcript.open(messages)
         self.branches.append(branch)
         return branch
 
     def _fork(self, parent: Branch, turns: int) -> Branch:
         """A copy of `parent` up to a turn; what stands in it is trained there, not here."""
-        branch = Branch(parent.tools, Transcript(self.voice.format(parent.tools)))
+        branch = Branch(parent.tools, Transcript(self.voice.formats.of(parent.tools)))
         end = 0
         for i in range(turns):
             said_at = parent.turns[i][0] - 1

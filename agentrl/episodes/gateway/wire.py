@@ -87,6 +87,16 @@ def text_of(content: Any, where: str) -> str:
     return "".join(parts)
 
 
+def tool_spec(name: str, description: Any, parameters: Any) -> dict[str, Any]:
+    """A tool in the form that chat templates take."""
+    function = {
+        "name": name,
+        "description": description or "",
+        "parameters": parameters or {"type": "object", "properties": {}},
+    }
+    return {"type": "function", "function": function}
+
+
 def read_call(name: Any, arguments: Any, call_id: Any, where: str) -> ToolCall:
     """A call as a program sends it back; arguments are an object or JSON of one."""
     if isinstance(arguments, str):
