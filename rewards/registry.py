@@ -69,7 +69,6 @@ KINDS: tuple[Kind, ...] = (
     Kind("tests_pass", "outcome:TestsPass", "outcome"),
     Kind("program_output", "programs:ProgramOutput", "outcome", paper=10),
     Kind("claim", "search:ClaimReward", "outcome", "", 71),
-    Kind("flaw_found", "flaws:FlawFound", "outcome", "", 47),
     Kind("context", "search:ContextReward", "outcome", "", 52),
     Kind("submitted", "outcome:Submitted", "outcome", "", 4),
     Kind("rubric", "judges.rubric:Rubric", "outcome", "items x votes calls", 11),

@@ -145,9 +145,8 @@ def serve() -> None:
         name, arguments, seconds = json.loads(line)
         module, _, function = name.partition(":")
         try:
-            found = getattr(import_module(module), function, None)
-            if found is None and function == "ready":
-                found = int
+            missing_ready = function == "ready" and not hasattr(import_module(module), function)
+            found = int if missing_ready else getattr(import_module(module), function)
             # Its default action ends the process, in the midst of any computation.
             signal.setitimer(signal.ITIMER_PROF, seconds)
             answer: list[Any] = ["is", found(**arguments)]
