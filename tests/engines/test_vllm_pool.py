@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -206,4 +208,21 @@ def test_weights_in_shared_memory_are_a_safetensors_file_that_is_written_in_plac
     assert load_file(shared.path)["w"][0] == 3.0
     assert shared.path.stat().st_ino == inode
     shared.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_left_in_memory_is_swept_away(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys, torch; from pathlib import Path;"
+        "from agentrl.engines.vllm.transfer import SharedWeights;"
+        "SharedWeights(Path(sys.argv[1])).write({'w': torch.ones(3)});"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    (left,) = tmp_path.iterdir()
+    first, second = SharedWeights(tmp_path), SharedWeights(tmp_path)
+    assert not left.exists()
+    assert first.path.exists()
+    first.close()
+    second.close()
     assert not list(tmp_path.iterdir())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import socket
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +18,33 @@ if TYPE_CHECKING:
 # Names of the safetensors format (https://github.com/huggingface/safetensors, "Format").
 _DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16", "float64": "F64"}
 _ALIGN = 64
+_PREFIX = "agentrl-weights-"
+# Folders may be shared between machines, process ids are not.
+_HOST = re.sub(r"[^0-9A-Za-z]", "_", socket.gethostname())
 
 
 def shared_memory() -> Path:
     """Where files live in memory, when there is such a place."""
     here = Path("/dev/shm")
     return here if here.is_dir() and os.access(here, os.W_OK) else Path(tempfile.gettempdir())
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what processes of this machine that were killed have left: it takes up memory."""
+    for path in folder.glob(f"{_PREFIX}{_HOST}-*.safetensors"):
+        owner = path.name.removeprefix(f"{_PREFIX}{_HOST}-").partition("-")[0]
+        if owner.isdigit() and not _lives(int(owner)):
+            path.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 class SharedWeights:
@@ -35,8 +58,10 @@ class SharedWeights:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
+        folder = folder or shared_memory()
+        _sweep(folder)
         handle, name = tempfile.mkstemp(
-            prefix="agentrl-weights-", suffix=".safetensors", dir=folder or shared_memory()
+            prefix=f"{_PREFIX}{_HOST}-{os.getpid()}-", suffix=".safetensors", dir=folder
         )
         os.close(handle)
         self.path = Path(name)
