@@ -59,7 +59,7 @@ lint: venv
 	$(VENV)/bin/lint-imports
 
 papers: venv
-	$(PY) -m agentrl.cli papers list
+	.ci/with-docker $(PY) -m agentrl.cli papers check all $(ARGS)
 
 wheel: venv
 	rm -rf dist

@@ -22,7 +22,7 @@ def add_commands(commands: Any) -> None:
         help="run a paper's claim in the small",
         description="Exit code 1 when the effect is not there on some seed.",
     )
-    check.add_argument("key", help="its key or number")
+    check.add_argument("key", help="its key or number; `all` for every one that has a check")
     check.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED")
     check.set_defaults(run=_check)
 
@@ -53,6 +53,8 @@ def _show(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from agentrl.papers import check
 
+    if options.key == "all":
+        return _check_all(options.seeds)
     result = check(options.key, options.seeds)
     print(result.claim)
     print()
@@ -61,3 +63,29 @@ def _check(options: argparse.Namespace) -> int:
     verdict = "the effect is there" if result.passed else "the effect is NOT there"
     print(f"{result.key}: {verdict} ({result.seconds:.0f} s)")
     return 0 if result.passed else 1
+
+
+def _check_all(seeds: list[int]) -> int:
+    """A line for each paper as it is done; one that cannot run (no Docker) fails and the next goes
+    on."""
+    from agentrl.core import AgentRLError
+    from agentrl.papers import check, list_papers
+
+    failed = []
+    papers = [p for p in list_papers() if p.status == "works"]
+    for paper in papers:
+        try:
+            result = check(paper.key, seeds)
+            passed, said = result.passed, f"{result.seconds:.0f} s"
+        except (AgentRLError, ImportError) as error:
+            passed, said = False, str(error)
+        print(
+            f"{'holds ' if passed else 'FAILED'}  {paper.number:>2}  {paper.key}  {said}",
+            flush=True,
+        )
+        if not passed:
+            failed.append(paper.key)
+    print(f"{len(papers) - len(failed)} of {len(papers)} claims hold on seeds {seeds}")
+    if failed:
+        print(f"not there: {', '.join(failed)}")
+    return 1 if failed else 0
