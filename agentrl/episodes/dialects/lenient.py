@@ -15,7 +15,7 @@ from typing import Any
 from agentrl.core import ToolCall
 from agentrl.episodes.dialects.base import malformed, unwritable
 
-_FENCE = re.compile(r"\A```(?:json|python)?[ \t]*\n(.*?)\n?[ \t]*```\Z", re.DOTALL)
+_FENCE = re.compile(r"\A```(?:json|python)?\s*(.*?)\s*```\Z", re.DOTALL)
 _STRING_OR_COMMA = re.compile(r'"(?:[^"\\]|\\.)*"|,(?=\s*[}\]])', re.DOTALL)
 
 
