@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from random import Random
 from typing import Any, get_type_hints
 
 from agentrl.core import ConfigError, Group, Reward, Task, derive_seed
+from agentrl.core.naming import named
 from agentrl.rewards.compose import Gated, Level, Mode, Weighted
 from agentrl.rewards.construct import Builders, checked, construct, known, mapping, unknown
 from agentrl.rewards.data import DerivedTasks
@@ -210,15 +210,7 @@ class _Build:
             return found[kind].load()
         if ":" not in kind:
             raise unknown("reward kind", kind, self._names(), f"{where}.kind")
-        module, _, name = kind.partition(":")
-        try:
-            factory: Callable[..., Any] = getattr(import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(
-                f"cannot import {kind!r}: {error}",
-                where=f"{where}.kind",
-                fix="write package.module:Name of something that can be imported from here",
-            ) from error
+        factory: Callable[..., Any] = named(kind, f"{where}.kind")
         return factory
 
     def _verified(self, kind: str, settings: dict[str, Any], where: str) -> Reward:

@@ -34,10 +34,10 @@ def add_commands(commands: Any) -> None:
 
 
 def _verifier(options: argparse.Namespace) -> int:
+    from agentrl.core.naming import named
     from agentrl.rewards import Resources, build_verifier
     from agentrl.rewards.diagnostics.attacks import attack, attack_table
     from agentrl.rewards.diagnostics.benchmark import benchmark, read_labelled
-    from agentrl.training.build import named
     from agentrl.training.rewards import chat_models
 
     none = Resources.none()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentrl.core import ConfigError, Engine, Sampling, SandboxProvider, Task
+from agentrl.core import Engine, Sampling, SandboxProvider, Task
+from agentrl.core.naming import named
 from agentrl.core.taskfile import read_tasks
 from agentrl.environments import Environment, maybe_await
 from agentrl.episodes import (
@@ -272,28 +272,6 @@ async def environment_tools(config: RunConfig) -> list[dict[str, Any]]:
 def load_tasks(path: str, limit: int | None = None) -> list[Task]:
     """The tasks of a file. Raises TaskFileError."""
     return read_tasks(path)[:limit]
-
-
-def named(name: str, where: str) -> Any:
-    """What `module:Name` stands for; the current directory is searched too."""
-    import sys
-
-    module, _, attribute = name.partition(":")
-    if not attribute:
-        raise ConfigError(f"{name!r} is not module:Name", where=where, fix="such as my_agent:Agent")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        found: Any = import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"cannot import {name!r}: {error}",
-            where=where,
-            fix="give a module that can be imported from the current directory, and a name in it",
-        ) from error
-    return found
 
 
 def _swe(config: SweConfig, provider: SandboxProvider, grader: Any) -> MakeEnvironment:

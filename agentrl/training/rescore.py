@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from agentrl.core import ConfigError, Episode, Group, Score
+from agentrl.core.naming import named
 from agentrl.learner.settings import LearnerSettings
 from agentrl.rewards import RewardPlan, judge
 from agentrl.rewards.diagnostics.distance import sampled_distance
 from agentrl.store import RunStore
-from agentrl.training.build import make_provider, named
+from agentrl.training.build import make_provider
 from agentrl.training.rewards import reward_plan
 
 
