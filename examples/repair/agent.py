@@ -1,10 +1,9 @@
 """A deliberately mediocre repair agent, written as a script.
 
-It knows the tools and their order, and mostly wastes them: it tries random edits inside the
-function the issue names, often does not run the tests, often forgets to take a failed edit back,
-and soon submits whatever it has. On one task in six it happens to be in a careful mood and reads
-the failing test, takes back what did not help and goes on. The demo's policy is warm-started by
-imitating it; reinforcement learning has to find out which of its ways are worth keeping.
+It knows the tools and their order, and wastes them: it tries random edits inside the function the
+issue names, often forgets to take a failed edit back, often does not run the tests at all, and
+soon submits whatever it has. The demo's policy is warm-started by imitating it; reinforcement
+learning has to find what is better.
 """
 
 from __future__ import annotations
@@ -53,23 +52,12 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True)
 class Habits:
-    """How the agent works: probabilities, and whether it tries edits in the order of the lines,
-    each once, or any at any time."""
+    """How often the agent does the wrong thing (probabilities)."""
 
-    tests_first: float
-    submits_untested: float
-    gives_up: float
-    forgets_undo: float
-    in_order: bool
-
-
-HASTY = Habits(
-    tests_first=0.05, submits_untested=0.6, gives_up=0.6, forgets_undo=0.5, in_order=False
-)
-CAREFUL = Habits(
-    tests_first=0.95, submits_untested=0.0, gives_up=0.0, forgets_undo=0.0, in_order=True
-)
-CAREFUL_SHARE = 1 / 6
+    tests_first: float = 0.2
+    submits_untested: float = 0.3
+    gives_up: float = 0.4
+    forgets_undo: float = 0.5
 
 
 def edits(view: str) -> dict[tuple[str, str], list[int]]:
@@ -90,19 +78,17 @@ def edits(view: str) -> dict[tuple[str, str], list[int]]:
 
 def mediocre(seed: int, habits: Habits | None = None) -> Generator[str, str, None]:
     """Yields one message per turn; is sent what the environment said since."""
+    habits = habits or Habits()
     rng = random.Random(seed)
-    habits = habits or (CAREFUL if rng.random() < CAREFUL_SHARE else HASTY)
     yield ""
     if rng.random() < habits.tests_first:
         yield "[run_tests()]"
-    found = edits((yield "[view()]"))
-    choices = [(line, old, new) for (old, new), lines in found.items() for line in lines]
-    choices.sort(key=lambda choice: choice[0])
+    choices = edits((yield "[view()]"))
     while choices:
-        line, old, new = choices.pop(0) if habits.in_order else rng.choice(choices)
+        (old, new), lines = rng.choice(sorted(choices.items()))
         answer = yield f'[edit(old="{old}", new="{new}")]'
         if "give the line" in answer:
-            yield f'[edit(old="{old}", new="{new}", line={line})]'
+            yield f'[edit(old="{old}", new="{new}", line={rng.choice(lines)})]'
         if rng.random() < habits.submits_untested:
             break
         report = yield "[run_tests()]"
