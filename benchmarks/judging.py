@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from agentrl.papers.toys import episode, group
+from agentrl.papers.kit.toys import episode, group
 from agentrl.rewards.group.base import judge_groups
 from agentrl.rewards.group.vote import MajorityVote
 from agentrl.rewards.judges.judge import Judge

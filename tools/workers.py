@@ -47,7 +47,7 @@ class Workers:
         abandoned: threads whose call passed its deadline and that are still running.
     """
 
-    def __init__(self, size: int = 32, max_abandoned: int = 512) -> None:
+    def __init__(self, size: int = 128, max_abandoned: int = 512) -> None:
         self.abandoned = 0
         self._size, self._max_abandoned = size, max_abandoned
         self._live = self._idle = 0

@@ -49,7 +49,7 @@ class Status(StrEnum):
     INFRA_ERROR = "infra_error"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Segment:
     """One contiguous token sequence as the engine saw it; all arrays have length T.
 
@@ -70,6 +70,9 @@ class Segment:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def __repr__(self) -> str:
+        return f"Segment({len(self)} tokens, {int(self.action_mask.sum())} sampled)"
 
 
 class SegmentBuilder:
@@ -127,7 +130,7 @@ class SegmentBuilder:
         )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Turn:
     """One policy message and what the environment answered.
 
@@ -151,8 +154,11 @@ class Turn:
     finish_reason: str = "stop"
     seconds: dict[str, float] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"Turn({len(self.tokens)} tokens, {len(self.calls)} calls, {self.text[:60]!r})"
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, repr=False)
 class Episode:
     """One attempt at a task, from the first message to the verdict.
 
@@ -180,6 +186,11 @@ class Episode:
     source: str = "policy"
     tools: list[dict[str, Any]] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
+
+    # Short on purpose: asyncio and tracebacks print what they hold, and an episode is megabytes.
+    def __repr__(self) -> str:
+        status = f"{self.status}, {self.cause}" if self.cause else str(self.status)
+        return f"Episode({self.task.id!r}, {status}, {len(self.turns)} turns)"
 
     @property
     def judged(self) -> bool:

@@ -6,8 +6,8 @@ import random
 import re
 from collections.abc import Sequence
 
+from agentrl.papers.kit.toys import episode, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import episode, table, wait
 from agentrl.rewards.data.options import (
     ShuffleConsistency,
     by_content,

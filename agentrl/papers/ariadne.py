@@ -20,8 +20,8 @@ from agentrl.environments.maze import (
     boundary_map,
     make_tasks,
 )
+from agentrl.papers.kit.rollouts import converse, normalised, softmax
 from agentrl.papers.registry import Measured
-from agentrl.papers.rollouts import converse, normalised, softmax
 
 CLAIM = (
     "On ways of five moves, groups under an exact-match reward carry no signal and nothing is "

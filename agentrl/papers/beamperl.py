@@ -18,8 +18,8 @@ from agentrl.environments.beam import (
     BeamReward,
     make_tasks,
 )
+from agentrl.papers.kit.rollouts import converse, values
 from agentrl.papers.registry import Measured
-from agentrl.papers.rollouts import converse, values
 
 CLAIM = (
     "Every generated beam is in exact balance; the right reactions earn the full reward, also with "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agentrl.core import Group, Task
-from agentrl.papers.properties import Property, measured
+from agentrl.papers.kit.bandit import advantages, cosine, gradient, toy_group, toy_learner
+from agentrl.papers.kit.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.small_policy import advantages, cosine, gradient, toy_group, toy_learner
 
 CLAIM = (
     "a pair of a hard and an easy task gives two large, opposite advantages; their weights act "

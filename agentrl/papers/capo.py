@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from agentrl.papers.kit.toys import Fixed, episode, listed, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import Fixed, episode, listed, table, wait
 from agentrl.rewards.judges.scripted import ScriptedChat
 from agentrl.rewards.judges.votes import SetRule, decide_sets
 from agentrl.rewards.process.capo import Capo

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from agentrl.core import Group
-from agentrl.papers.properties import Property, measured
+from agentrl.papers.kit.bandit import drawn_by, gradient, kappa, toy_group, toy_learner
+from agentrl.papers.kit.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.small_policy import drawn_by, gradient, kappa, toy_group, toy_learner
 
 CLAIM = (
     "under coin-flip rewards the expected gradient is exactly zero without a clip and not zero "

@@ -16,8 +16,8 @@ import numpy as np
 
 from agentrl.core import Episode, Task, ToolCall, Turn, derive_seed
 from agentrl.environments.simulated import SimulatedEnvironment
+from agentrl.papers.kit.rollouts import softmax
 from agentrl.papers.registry import Measured
-from agentrl.papers.rollouts import softmax
 from agentrl.rewards.process.checklist import ChecklistItem, step_advantages, turn_credit
 
 CLAIM = (

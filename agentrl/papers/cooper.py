@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
+from agentrl.papers.kit.toys import episode, group, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import episode, group, table, wait
 from agentrl.rewards.judges.scripted import ScriptedChat
 from agentrl.rewards.learned.cooper import Cooper, RuleAndRewrite, pair_loss
 from agentrl.rewards.verifiers import ExactMatch

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from agentrl.core import Task, ToolCall
 from agentrl.environments.verify import VerdictReward, VerifyEnvironment, make_tasks
+from agentrl.papers.kit.rollouts import converse, values
 from agentrl.papers.registry import Measured
-from agentrl.papers.rollouts import converse, values
 from agentrl.rewards.verifiers.base import Item
 from agentrl.rewards.verifiers.numbers import Quantity
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agentrl.papers.kit.toys import CharacterModel, episode, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import CharacterModel, episode, table, wait
 from agentrl.rewards.probability.reference import Rlpr, deviation_bonus
 
 CLAIM = (

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agentrl.papers.kit.toys import listed, table
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import listed, table
 from agentrl.rewards.process.shaping import count_bonus, potential_shaping, preference_loss
 from agentrl.rewards.transforms.scale import decay
 

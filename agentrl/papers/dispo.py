@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agentrl.papers.properties import Property, measured
+from agentrl.papers.kit.bandit import cosine, gradient, kappa, toy_group, toy_learner
+from agentrl.papers.kit.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.small_policy import cosine, gradient, kappa, toy_group, toy_learner
 
 CLAIM = (
     "right and wrong answers clip the detached ratio in four bounds, and unlike under PPO's clip "

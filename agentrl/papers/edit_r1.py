@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from agentrl.core import Group
+from agentrl.papers.kit.toys import episode, listed, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import episode, listed, table, wait
 from agentrl.rewards.group.base import judge_groups
 from agentrl.rewards.group.preference import GroupContrast, contrast
 

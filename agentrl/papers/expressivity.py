@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from agentrl.papers.kit.toys import table
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import table
 from agentrl.rewards.automata.ltlf import Formula, holds, parse_ltl
 from agentrl.rewards.automata.machine import RewardMachine, Transition, markov_rewards_exist
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentrl.core import Check, Group
-from agentrl.papers.properties import Property, measured
+from agentrl.papers.kit.bandit import advantages, gradient, toy_group, toy_learner
+from agentrl.papers.kit.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.small_policy import advantages, gradient, toy_group, toy_learner
 
 if TYPE_CHECKING:
     from agentrl.learner import Learner

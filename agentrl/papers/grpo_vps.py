@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agentrl.papers.kit.toys import CharacterModel, episode, listed, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import CharacterModel, episode, listed, table, wait
 from agentrl.rewards.probability.belief import BeliefProgress, progress
 from agentrl.rewards.process.segments import entropy_bounds
 

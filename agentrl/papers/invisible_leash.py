@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agentrl.papers.properties import Property, measured
+from agentrl.papers.kit.bandit import answer_chances, bandit_group, entropy, toy_learner
+from agentrl.papers.kit.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.small_policy import answer_chances, bandit_group, entropy, toy_learner
 
 CLAIM = (
     "support metrics tell what a trained policy kept, gained and lost at k samples; training on "

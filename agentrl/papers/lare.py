@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
+from agentrl.papers.kit.toys import Fixed, listed, table
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import Fixed, listed, table
 from agentrl.rewards.judges.scripted import ScriptedChat
 from agentrl.rewards.learned.decomposition import (
     FactorCode,

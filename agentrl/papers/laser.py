@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agentrl.papers.kit.toys import CharacterModel, episode, listed, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import CharacterModel, episode, listed, table, wait
 from agentrl.rewards.probability.self_reward import (
     LastToken,
     class_weights,

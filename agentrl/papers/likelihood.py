@@ -9,8 +9,8 @@ import numpy as np
 
 from agentrl.learner.credit import compare
 from agentrl.learner.settings import Channel
+from agentrl.papers.kit.toys import CharacterModel, episode, listed, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import CharacterModel, episode, listed, table, wait
 from agentrl.rewards.probability.contexts import Reduce
 from agentrl.rewards.probability.reference import ReferenceLikelihood
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
+from agentrl.papers.kit.toys import listed, table
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import listed, table
 from agentrl.rewards.learned.smooth import gradient_penalty, local_steepness, value_steepness
 
 CLAIM = (

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from agentrl.core import Episode, Task, derive_seed
+from agentrl.papers.kit.rollouts import values
 from agentrl.papers.registry import Measured
-from agentrl.papers.rollouts import values
 from agentrl.rewards import ContextReward
 
 CLAIM = (

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from agentrl.core import Check, CheckKind, Task
+from agentrl.papers.kit.toys import table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import table, wait
 from agentrl.rewards.combine import checklist
 from agentrl.rewards.data.synthesis import ESSENTIAL, Synthesise
 from agentrl.rewards.judges.scripted import ScriptedChat

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
-from agentrl.papers.properties import Property, measured
+from agentrl.papers.kit.bandit import advantages, cosine, gradient, toy_group, toy_learner
+from agentrl.papers.kit.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.small_policy import advantages, cosine, gradient, toy_group, toy_learner
 
 CLAIM = (
     "with known error rates the expected gradient under a noisy verifier is the clean one: exactly "

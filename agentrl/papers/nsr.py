@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agentrl.papers.properties import Property, measured
-from agentrl.papers.registry import Measured
-from agentrl.papers.small_policy import (
+from agentrl.papers.kit.bandit import (
     VOCAB,
     advantages,
     answer_chances,
@@ -19,6 +17,8 @@ from agentrl.papers.small_policy import (
     toy_group,
     toy_learner,
 )
+from agentrl.papers.kit.properties import Property, measured
+from agentrl.papers.registry import Measured
 
 CLAIM = (
     "pushing wrong answers down (NSR) hands their probability to the other answers in proportion "

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import torch
 
+from agentrl.papers.kit.toys import Fixed, episode, listed, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import Fixed, episode, listed, table, wait
 from agentrl.rewards.judges.scripted import ScriptedChat
 from agentrl.rewards.process.intrinsic import Intrinsic, ranking_loss
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from agentrl.papers.kit.toys import episode, listed, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import episode, listed, table, wait
 from agentrl.rewards.judges.scripted import ScriptedChat
 from agentrl.rewards.process.first_error import (
     FirstErrorJudge,

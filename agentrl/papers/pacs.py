@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from agentrl.papers.properties import Property, measured
+from agentrl.papers.kit.bandit import cosine, gradient, toy_group, toy_learner
+from agentrl.papers.kit.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.small_policy import cosine, gradient, toy_group, toy_learner
 
 CLAIM = (
     "at the policy that sampled, supervised classification of answers is the leave-one-out policy "

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agentrl.core import Group
-from agentrl.papers.properties import Property, measured
-from agentrl.papers.registry import Measured
-from agentrl.papers.small_policy import (
+from agentrl.papers.kit.bandit import (
     advantages,
     cosine,
     drawn_by,
@@ -18,6 +16,8 @@ from agentrl.papers.small_policy import (
     toy_group,
     toy_learner,
 )
+from agentrl.papers.kit.properties import Property, measured
+from agentrl.papers.registry import Measured
 
 if TYPE_CHECKING:
     import torch

@@ -19,9 +19,9 @@ from typing import Any
 from agentrl.core import Episode, Task, Turn
 from agentrl.environments import Environment
 from agentrl.environments.base import Observation
+from agentrl.papers.kit.toys import Fixed
+from agentrl.papers.kit.world import World, on_one_thread
 from agentrl.papers.registry import Measured
-from agentrl.papers.small import World, on_one_thread
-from agentrl.papers.toys import Fixed
 from agentrl.rewards.judges.scripted import ScriptedChat
 from agentrl.rewards.process.principles import Mode, ProcessReward
 from agentrl.tools import tool

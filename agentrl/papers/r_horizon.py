@@ -20,8 +20,8 @@ from agentrl.environments.chain import (
     compose,
     horizon,
 )
+from agentrl.papers.kit.rollouts import converse, values
 from agentrl.papers.registry import Measured
-from agentrl.papers.rollouts import converse, values
 
 CLAIM = (
     "A solver without mistakes gets every composed answer; one with 10% mistakes falls short the "

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agentrl.papers.properties import Property, measured
+from agentrl.papers.kit.bandit import gradient, toy_group, toy_learner
+from agentrl.papers.kit.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.small_policy import gradient, toy_group, toy_learner
 
 CLAIM = (
     "forward KL hardly punishes what the reference lacks and strongly pulls back what it had, and "

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agentrl.papers.kit.bandit import gradient, toy_group, toy_learner
+from agentrl.papers.kit.properties import Property, measured
 from agentrl.papers.pacs import score_gradient
-from agentrl.papers.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.small_policy import gradient, toy_group, toy_learner
 
 CLAIM = (
     "the weight of an answer is bounded by 1 / tau, and grows for right answers that are unlikely "

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agentrl.papers.kit.toys import episode, group, table
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import episode, group, table
 from agentrl.rewards.transforms import transform_rewards
 from agentrl.rewards.transforms.constraints import Constraints
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from agentrl.core import ConfigError, Score
+from agentrl.papers.kit.toys import episode, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import episode, table, wait
 from agentrl.rewards.data.verify_own import VerifyOwn
 from agentrl.rewards.verifiers import ExactMatch, Verified
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from agentrl.papers.kit.toys import listed, table
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import listed, table
 from agentrl.rewards.learned.flow import (
     Velocity,
     deviation,

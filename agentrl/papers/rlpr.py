@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agentrl.papers.kit.toys import CharacterModel, episode, group, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import CharacterModel, episode, group, table, wait
 from agentrl.rewards.probability.contexts import reduce_logprobs
 from agentrl.rewards.probability.reference import Rlpr
 from agentrl.rewards.transforms import transform_rewards

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agentrl.papers.kit.toys import listed, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import listed, table, wait
 from agentrl.rewards.group.tournament import double_elimination
 from agentrl.rewards.judges.critique import CritiqueReward, argument_f1, inconsistency
 from agentrl.rewards.judges.scripted import ScriptedChat

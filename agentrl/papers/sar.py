@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agentrl.papers.kit.toys import CharacterModel, episode, listed, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import CharacterModel, episode, listed, table, wait
 from agentrl.rewards.group.length import efficient, pruner
 from agentrl.rewards.probability.aligned import SelfAligned
 

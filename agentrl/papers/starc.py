@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agentrl.papers.kit.toys import table
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import table
 from agentrl.rewards.diagnostics.distance import reward_distance, sampled_distance
 
 CLAIM = (

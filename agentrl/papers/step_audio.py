@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from agentrl.core import Score
+from agentrl.papers.kit.toys import Fixed, episode, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import Fixed, episode, table, wait
 from agentrl.rewards.diagnostics.monitors import DriftMonitor
 from agentrl.rewards.judges.preference import PreferenceMix
 from agentrl.rewards.judges.scripted import ScriptedChat

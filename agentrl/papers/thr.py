@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agentrl.papers.properties import Property, measured
+from agentrl.papers.kit.bandit import gradient, toy_group, toy_learner
+from agentrl.papers.kit.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.small_policy import gradient, toy_group, toy_learner
 
 if TYPE_CHECKING:
     import torch

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from agentrl.core import Group
-from agentrl.papers.properties import Property, measured
+from agentrl.papers.kit.bandit import gradient, toy_group, toy_learner
+from agentrl.papers.kit.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.small_policy import gradient, toy_group, toy_learner
 
 CLAIM = (
     "unlabelled tasks are judged by majority and trained on once their pass-rate curve correlates "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from agentrl.papers.kit.toys import episode, listed, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import episode, listed, table, wait
 from agentrl.rewards.judges.scripted import ScriptedChat
 from agentrl.rewards.process.faithful import Faithful, reward_model_reward
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from agentrl.core import Episode, Group, Status
-from agentrl.papers.properties import Property, measured
+from agentrl.papers.kit.bandit import toy_group, toy_learner
+from agentrl.papers.kit.properties import Property, measured
 from agentrl.papers.registry import Measured
-from agentrl.papers.small_policy import toy_group, toy_learner
 
 CLAIM = (
     "the reward of a token is -beta (log pi - log reference), plus 10 at the last one of a "

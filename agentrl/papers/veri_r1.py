@@ -19,8 +19,8 @@ import numpy as np
 
 from agentrl.core import Episode, Task, ToolCall, derive_seed
 from agentrl.environments.search import Index, SearchEnvironment, build_index, open_index
+from agentrl.papers.kit.rollouts import converse, normalised, softmax, values
 from agentrl.papers.registry import Measured
-from agentrl.papers.rollouts import converse, normalised, softmax, values
 from agentrl.rewards import ClaimReward, claim_metrics
 
 CLAIM = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from agentrl.papers.kit.toys import Fixed, episode, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import Fixed, episode, table, wait
 from agentrl.rewards.combine import Guard, OrElse
 from agentrl.rewards.diagnostics.attacks import ATTACKS, attack
 from agentrl.rewards.diagnostics.monitors import HackMonitor

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from agentrl.papers.kit.toys import table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import table, wait
 from agentrl.rewards.diagnostics.benchmark import Confusion, Form, Labelled, Report, benchmark
 from agentrl.rewards.judges.scripted import ScriptedChat
 from agentrl.rewards.judges.verify import JudgeVerifier

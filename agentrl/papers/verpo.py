@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agentrl.papers.kit.toys import episode, group, listed, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import episode, group, listed, table, wait
 from agentrl.rewards.group.base import judge_groups
 from agentrl.rewards.group.difficulty import DifficultyWeighted, difficulty_weights
 

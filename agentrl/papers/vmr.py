@@ -19,8 +19,8 @@ from agentrl.environments.choices import (
     Preference,
     as_choice,
 )
+from agentrl.papers.kit.rollouts import converse, values
 from agentrl.papers.registry import Measured
-from agentrl.papers.rollouts import converse, values
 from agentrl.rewards.verifiers.base import Verified
 from agentrl.rewards.verifiers.text import Choice
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agentrl.papers.kit.toys import episode, group, listed, table, wait
 from agentrl.papers.registry import Measured
-from agentrl.papers.toys import episode, group, listed, table, wait
 from agentrl.rewards.group.base import judge_groups
 from agentrl.rewards.group.bootstrap import Bootstrap
 from agentrl.rewards.judges.pairs import PairJudge

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentrl.papers import check
-from agentrl.papers.toys import listed, table
+from agentrl.papers.kit.toys import listed, table
 
 PAPERS = [
     "acre",

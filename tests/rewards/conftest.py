@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentrl.papers import toys
+from agentrl.papers.kit import toys
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentrl.core import ConfigError, Group, InfraError, Score, ToolCall
-from agentrl.papers.toys import episode
+from agentrl.papers.kit.toys import episode
 from agentrl.rewards import build_plan, judge
 from agentrl.rewards.automata.ltlf import Ltlf, negate, parse_ltl
 from agentrl.rewards.automata.machine import RewardMachine, Transition

@@ -14,7 +14,7 @@ from agentrl.core import Sampling, Task
 from agentrl.environments import Environment
 from agentrl.episodes import Limits, Runner, dialect
 from agentrl.papers import gra, ppr
-from agentrl.papers.toys import Fixed
+from agentrl.papers.kit.toys import Fixed
 from agentrl.rewards.data.options import rebalanced
 from agentrl.rewards.data.verify_own import VerifyOwn
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from agentrl.core import ConfigError, Reward
-from agentrl.papers.toys import CharacterModel
+from agentrl.papers.kit.toys import CharacterModel
 from agentrl.rewards import Resources, build_plan, build_reward, judge
 from agentrl.rewards.group import BatchReward, GroupReward
 from agentrl.rewards.judges.scripted import ScriptedChat

@@ -1,0 +1,1 @@
+"""What the checks share: hand-made episodes, a small policy, tables of numbers."""
