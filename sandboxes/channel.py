@@ -122,6 +122,14 @@ class Channel(asyncio.Protocol):
         """Drop what still comes of a job."""
         self._sinks.pop(number, None)
 
+    def end_all(self, why: str) -> None:
+        """Tell every job under way that it was ended, as a supervisor that resets does."""
+        sinks, self._sinks = self._sinks, {}
+        for sink in sinks.values():
+            sink.end(
+                {"code": 137, "timed_out": False, "truncated": False, "seconds": 0.0, "tail": why}
+            )
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()

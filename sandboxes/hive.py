@@ -172,6 +172,7 @@ class Cell(SupervisedSandbox):
         async with self._turn:
             if self._channel.gone is not None:
                 raise self._channel.gone
+            self._channel.end_all("the sandbox was reset")
             await self.close()
             self._hive._numbers += 1
             self._number = self._hive._numbers

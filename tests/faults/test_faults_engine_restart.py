@@ -61,7 +61,7 @@ class Works(Environment):
     @tool
     async def work(self) -> str:
         """Work."""
-        return (await self.sandbox.exec("sleep 1; echo worked")).output
+        return (await self.sandbox.exec("sleep 2; echo worked")).output
 
     async def finish(self, episode: Episode) -> dict[str, Any]:
         grading = await self.pool.fresh()
