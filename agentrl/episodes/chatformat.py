@@ -11,7 +11,7 @@ after `<|im_end|>`, the `<|observation|>` that ends a turn in GLM) is neither lo
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -115,33 +115,40 @@ class ChatFormat:
                     ids.extend(self.tokenizer.encode(piece))
         return ids
 
-    def following(self, observations: Sequence[Message]) -> Pieces:
+    def tail(self, observations: Sequence[Message]) -> str:
         """What the template puts behind the text of a turn: its closing token, the observations
         and the next generation prompt. Raises ModelError when it refuses them."""
-        if self._lean and not any(m.hint for m in observations):
-            return [(self._tail(observations, lean=True), Origin.OBSERVATION)]
-        messages = [*_PROBES, *observations]
-        text = self.render(messages, generation_prompt=True)
-        at = len(text) - len(_behind_probe(text))
-        return self.pieces(messages, text, at, Origin.OBSERVATION)
+        return self._tail(observations, lean=self._lean)
 
     def _tail(self, observations: Sequence[Message], *, lean: bool = False) -> str:
         messages = [*_PROBES, *observations]
         return _behind_probe(self.render(messages, generation_prompt=True, lean=lean))
 
-    def pieces(self, messages: Sequence[Message], text: str, start: int, plain: Origin) -> Pieces:
-        """The render `text` of `messages` from `start` on, cut where hints begin and end.
+    def pieces(
+        self, messages: Sequence[Message], show: Callable[[Sequence[Message]], str], plain: Origin
+    ) -> Pieces | None:
+        """The text `show(messages)`, cut where hints begin and end; what is no hint's is `plain`.
 
-        The hints' text is what the render without them does not have.
+        The hints' text is what `show` of the other messages does not have. None when that is not
+        the same text with stretches taken out: the template moves messages about.
+
+        Raises:
+            ModelError: `show` does.
         """
+        text = show(messages)
+        spans = self._hints(messages, text, show)
+        if spans is None:
+            return None
         out: Pieces = []
-        for first, last in self._hints(messages, text):
-            first, last = max(first, start), max(last, start)
+        start = 0
+        for first, last in spans:
             out += [(text[start:first], plain), (text[first:last], Origin.HINT)]
             start = last
         return [piece for piece in [*out, (text[start:], plain)] if piece[0]]
 
-    def _hints(self, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
+    def _hints(
+        self, messages: Sequence[Message], text: str, show: Callable[[Sequence[Message]], str]
+    ) -> list[tuple[int, int]] | None:
         """Where each run of hint messages stands in `text`, in order."""
         spans: list[tuple[int, int]] = []
         rest = list(messages)
@@ -151,21 +158,22 @@ class ChatFormat:
             while first and rest[first - 1].hint:
                 first -= 1
             rest = rest[:first] + rest[last + 1 :]
-            without = self.render(rest, generation_prompt=True) if rest else ""
-            inserted = self._inserted(text, without)
-            if inserted is None:  # the template moves messages about: which part is whose?
-                return [(0, spans[0][1] if spans else len(text)), *spans[1:]]
+            without = show(rest)
+            inserted = self._inserted(text, without, spans[0][0] if spans else len(text))
+            if inserted is None:
+                return None
             spans.insert(0, inserted)
             text = without
         return spans
 
-    def _inserted(self, text: str, without: str) -> tuple[int, int] | None:
-        """The stretch of `text` that `without` lacks, beside a control token where it can be.
+    def _inserted(self, text: str, without: str, end: int) -> tuple[int, int] | None:
+        """The stretch of `text` that `without` lacks, before `end`, beside a control token where
+        it can be.
 
         There tokens do not reach across its ends. None when more than one stretch differs.
         """
         length = len(text) - len(without)
-        same = _alike(text, without)
+        same = min(_alike(text, without), end - length)
         alike = _alike(text[::-1], without[::-1])
         if length < 0 or same + alike < len(without):
             return None
