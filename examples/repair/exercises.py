@@ -2,10 +2,10 @@
 
 A policy made from nothing has to learn to repeat an operator that it sees before it can repair
 anything, and the scripted episodes are too few and too alike for that: it would learn them by
-heart. An exercise is a conversation of two or three messages in the same words and tools. It shows
-a few lines from anywhere in the standard library, and is answered by the edits that turn round an
-operator in them, or by the number of a line that an error asks for. No bug, no test and no
-container is involved.
+heart. An exercise is a short conversation in the same words and tools. It shows a few lines from
+anywhere in the standard library, and is answered by the edits that turn round an operator in them;
+in half of the exercises by edits that an error asks the line of, as without these a policy answers
+with numbers that were not offered. No bug, no test and no container is involved.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _LEFT_OUT = {"test", "tests", "site-packages", "dist-packages", "idlelib", "lib2
 _WIDEST = 90
 _MOST_ROWS = 8
 _LINE_SHARE = 0.5
+_MOST_LINES_ASKED = 3
 
 
 def make_exercises(count: int, seed: int, folder: Path | None = None) -> list[Episode]:
@@ -41,10 +42,13 @@ def make_exercises(count: int, seed: int, folder: Path | None = None) -> list[Ep
         (lines,) = rng.choices(files, weights)
         rows = _window(lines, rng)
         view = "\n".join(source.row(number, line) for number, line in rows.items())
-        if choices := edits(view):
-            turns = [_said("[view()]", view), *_answer(rows, choices, rng)]
+        choices = edits(view)
+        asked = len(exercises) < _LINE_SHARE * count
+        if said := _lines_asked(rows, choices, rng) if asked else _all_edits(choices, rng):
+            turns = [_said("[view()]", view), *said]
             task = Task(f"exercise-{len(exercises)}", "Practise.")
             exercises.append(Episode(task, prompt=[Message("user", task.prompt)], turns=turns))
+    rng.shuffle(exercises)
     return exercises
 
 
@@ -73,28 +77,35 @@ def _window(lines: Sequence[str], rng: random.Random) -> dict[int, str]:
     return {first + i: line for i, line in enumerate(lines[start : start + size])}
 
 
-def _answer(
-    rows: dict[int, str], choices: dict[tuple[str, str], list[int]], rng: random.Random
-) -> list[Turn]:
-    """Each possible edit once, in any order; or one of them, and the line that it asks for."""
-    several = []
-    for (old, new), lines in sorted(choices.items()):
-        found = [n for n, line in rows.items() if source.token_matches(line, old)]
-        if len(found) > 1:
-            several.append((old, new, found, lines))
-    if several and rng.random() < _LINE_SHARE:
-        old, new, found, lines = rng.choice(several)
-        asked = f"error: {old!r} is on lines {', '.join(map(str, found))}: give the line"
-        line = rng.choice(lines)
-        at = source.token_matches(rows[line], old)[0]
-        changed = rows[line][:at] + new + rows[line][at + len(old) :]
-        return [
-            _said(f'[edit(old="{old}", new="{new}")]', asked),
-            _said(f'[edit(old="{old}", new="{new}", line={line})]', source.row(line, changed)),
-        ]
+def _all_edits(choices: dict[tuple[str, str], list[int]], rng: random.Random) -> list[Turn]:
+    """Each possible edit once, in any order."""
     calls = [f'edit(old="{old}", new="{new}")' for old, new in choices]
     rng.shuffle(calls)
-    return [_said(f"[{', '.join(calls)}]", "")]
+    return [_said(f"[{', '.join(calls)}]", "")] if calls else []
+
+
+def _lines_asked(
+    rows: dict[int, str], choices: dict[tuple[str, str], list[int]], rng: random.Random
+) -> list[Turn]:
+    """Some edits of what stands on several lines, each with the error and the line it asks for."""
+    turns: list[Turn] = []
+    for (old, new), lines in rng.sample(sorted(choices.items()), len(choices)):
+        found = [n for n, line in rows.items() if source.token_matches(line, old)]
+        here = [n for n in lines if n in found]
+        if len(found) < 2 or not here or len(turns) >= 2 * _MOST_LINES_ASKED:
+            continue
+        line = rng.choice(here)
+        at = source.token_matches(rows[line], old)[0]
+        changed = rows[line][:at] + new + rows[line][at + len(old) :]
+        listed = ", ".join(map(str, found))
+        turns += [
+            _said(
+                f'[edit(old="{old}", new="{new}")]',
+                f"error: {old!r} is on lines {listed}: give the line",
+            ),
+            _said(f'[edit(old="{old}", new="{new}", line={line})]', source.row(line, changed)),
+        ]
+    return turns
 
 
 def _said(text: str, answer: str) -> Turn:
