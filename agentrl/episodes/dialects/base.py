@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -82,6 +82,31 @@ def spoken(text: str) -> str:
     """A message without the closed thought in front of it."""
     found = _THOUGHT.match(text) if "</think>" in text else None
     return text[found.end() :] if found else text
+
+
+def marked_calls(
+    text: str,
+    opening: str,
+    closing: str,
+    read: Callable[[str], ToolCall],
+    behind: Callable[[str, int], int] = lambda text, start: start,
+) -> list[ToolCall]:
+    """The calls of a message that stand between two marks; the last may lack its closing one.
+
+    Args:
+        behind: from where on `closing` is a mark: behind values whose strings may hold it.
+    """
+    calls: list[ToolCall] = []
+    at = text.find(opening)
+    while at >= 0:
+        start = at + len(opening)
+        end = text.find(closing, behind(text, start))
+        if end < 0:
+            calls.append(malformed(text[start:].strip(), f"{opening} without {closing}"))
+            break
+        calls.append(read(text[start:end]))
+        at = text.find(opening, end)
+    return calls
 
 
 def malformed(raw: str, why: str, name: str = "") -> ToolCall:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 
 from agentrl.core import ToolCall
-from agentrl.episodes.dialects.base import Specs, malformed, spoken
+from agentrl.episodes.dialects.base import Specs, malformed, marked_calls, spoken
 from agentrl.episodes.dialects.lenient import dump, end_of_value, load, with_arguments
 
 BEGIN, END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
@@ -29,18 +29,7 @@ class DeepSeekDialect:
     name = "deepseek"
 
     def parse(self, text: str, tools: Specs = ()) -> list[ToolCall]:
-        text = spoken(text)
-        calls: list[ToolCall] = []
-        at = text.find(OPEN)
-        while at >= 0:
-            start = at + len(OPEN)
-            end = text.find(CLOSE, _end_of_arguments(text, start))
-            if end < 0:
-                calls.append(malformed(text[start:].strip(), f"{OPEN} without {CLOSE}"))
-                break
-            calls.append(_read(text[start:end]))
-            at = text.find(OPEN, end)
-        return calls
+        return marked_calls(spoken(text), OPEN, CLOSE, _read, _end_of_arguments)
 
     def format(self, calls: Sequence[ToolCall], tools: Specs = ()) -> str:
         written = (

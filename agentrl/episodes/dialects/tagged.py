@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agentrl.core import ToolCall
-from agentrl.episodes.dialects.base import Specs, malformed, spoken, unwritable
+from agentrl.episodes.dialects.base import Specs, malformed, marked_calls, spoken, unwritable
 from agentrl.episodes.dialects.hermes import CLOSE, OPEN
 from agentrl.episodes.dialects.lenient import dump, load
 
@@ -67,23 +67,13 @@ class GlmDialect:
     name = "glm"
 
     def parse(self, text: str, tools: Specs = ()) -> list[ToolCall]:
-        text = spoken(text)
-        calls: list[ToolCall] = []
-        at = text.find(OPEN)
-        while at >= 0:
-            start = at + len(OPEN)
-            end = text.find(CLOSE, start)
-            if end < 0:
-                calls.append(malformed(text[start:].strip(), f"{OPEN} without {CLOSE}"))
-                break
-            raw = text[start:end]
+        def read(raw: str) -> ToolCall:
             named = _GLM_NAME.match(raw)
-            if named:
-                calls.append(_read(named[1], raw[named.end() :], _GLM_VALUE, raw, tools))
-            else:
-                calls.append(malformed(raw, "a call is a name, then <arg_key> and <arg_value>"))
-            at = text.find(OPEN, end)
-        return calls
+            if not named:
+                return malformed(raw, "a call is a name, then <arg_key> and <arg_value>")
+            return _read(named[1], raw[named.end() :], _GLM_VALUE, raw, tools)
+
+        return marked_calls(spoken(text), OPEN, CLOSE, read)
 
     def format(self, calls: Sequence[ToolCall], tools: Specs = ()) -> str:
         return "\n".join(
