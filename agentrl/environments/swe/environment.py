@@ -13,7 +13,7 @@ from agentrl.environments.images import provider_for
 from agentrl.environments.offered import chosen
 from agentrl.environments.swe.flags import flags_of
 from agentrl.environments.swe.grade import Grader
-from agentrl.environments.swe.submission import Listing, list_files, submitted_diff
+from agentrl.environments.swe.submission import Listing, list_files, submitted_diff, unjudged
 from agentrl.environments.swe.task import SweTask
 from agentrl.environments.swe.tree import apply_diff
 from agentrl.tools import Editor, Finder, PytestRunner, Shell, Submit, Tool
@@ -125,21 +125,13 @@ class SweEnvironment(Environment):
         diff = await submitted_diff(self._sandbox, self._root, swe, self._before)
         # An episode that holds a sandbox while it waits for another could block all others.
         await self._give_back()
-        outcome: dict[str, Any] = {
-            "submitted": self.submitted,
-            "modified": bool(diff),
-            "diff": diff or "",
-            "resolved": False,
-            "f2p_passed": 0,
-            "f2p_total": len(swe.reference.fail_to_pass),
-            "p2p_passed": 0,
-            "p2p_total": len(swe.reference.pass_to_pass),
-            "grading": "not_submitted",
-            "refused": {},
-        }
-        if diff is None:
-            outcome |= {"modified": True, "grading": "too_large"}
-        elif self.submitted or self._grade_unsubmitted:
+        outcome = unjudged(
+            diff,
+            submitted=self.submitted,
+            f2p_total=len(swe.reference.fail_to_pass),
+            p2p_total=len(swe.reference.pass_to_pass),
+        )
+        if diff is not None and (self.submitted or self._grade_unsubmitted):
             outcome |= asdict(await self._grader.grade(swe.task, diff))
         outcome["flags"] = flags_of(
             swe.base,

@@ -6,6 +6,7 @@ import asyncio
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from agentrl.core import Sandbox
 from agentrl.environments.swe.task import SweTask
@@ -102,3 +103,21 @@ def _counts(path: str, swe: SweTask) -> bool:
 
 def _size(new: Tree, old: Tree) -> int:
     return sum(len(data) for path, data in new.items() if old.get(path) != data)
+
+
+def unjudged(
+    diff: str | None, *, submitted: bool, f2p_total: int, p2p_total: int
+) -> dict[str, Any]:
+    """The outcome of an episode that nobody has graded; `diff` is None when it is too large."""
+    return {
+        "submitted": submitted,
+        "modified": diff is None or bool(diff),
+        "diff": diff or "",
+        "resolved": False,
+        "f2p_passed": 0,
+        "f2p_total": f2p_total,
+        "p2p_passed": 0,
+        "p2p_total": p2p_total,
+        "grading": "too_large" if diff is None else "not_submitted",
+        "refused": {},
+    }

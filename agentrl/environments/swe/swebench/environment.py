@@ -15,6 +15,7 @@ from agentrl.environments.offered import chosen
 from agentrl.environments.swe.environment import NO_CALL
 from agentrl.environments.swe.flags import flags_of_commands, flags_of_patch
 from agentrl.environments.swe.package import is_test_file
+from agentrl.environments.swe.submission import unjudged
 from agentrl.environments.swe.swebench.images import KEPT, prepared_image, restore
 from agentrl.environments.swe.swebench.logs import log_verdict
 from agentrl.environments.swe.swebench.script import evaluation, patched_files
@@ -128,22 +129,14 @@ class SweBenchEnvironment(Environment):
         folder, reference = task.payload["folder"], task.reference
         patch = await patch_of(self._sandbox, folder)
         await self._give_back()
-        outcome: dict[str, Any] = {
-            "submitted": self.submitted,
-            "modified": bool(patch),
-            "diff": patch or "",
-            "resolved": False,
-            "f2p_passed": 0,
-            "f2p_total": len(reference["fail_to_pass"]),
-            "p2p_passed": 0,
-            "p2p_total": len(reference["pass_to_pass"]),
-            "grading": "not_submitted",
-            "refused": {},
-            "flags": flags_of_commands(episode),
-        }
-        if patch is None:
-            return {**outcome, "modified": True, "grading": "too_large"}
-        if not self.submitted and not self._grade_unsubmitted:
+        outcome = unjudged(
+            patch,
+            submitted=self.submitted,
+            f2p_total=len(reference["fail_to_pass"]),
+            p2p_total=len(reference["pass_to_pass"]),
+        )
+        outcome["flags"] = flags_of_commands(episode)
+        if patch is None or not (self.submitted or self._grade_unsubmitted):
             return outcome
         found = await evaluate(lender, task, patch, timeout=self._test_timeout)
         return {
