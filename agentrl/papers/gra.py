@@ -10,33 +10,28 @@ paper's formula. (The format reward rises under both; what it costs does not.)
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import random
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agentrl.core import Engine, Episode, Group, Sampling, Task, derive_seed
+from agentrl.core import Episode, Task
 from agentrl.environments import Environment
-from agentrl.episodes import Limits, Runner, Scheduler, dialect
+from agentrl.papers.kit.world import World, on_one_thread
 from agentrl.papers.registry import Measured
 from agentrl.rewards import FormatOk, Gated, Level, Submitted, gra_metrics
 from agentrl.rewards.compose import Mode
 from agentrl.tools import tool
 
 if TYPE_CHECKING:
-    from agentrl.learner import LearnerSettings
     from agentrl.models import Policy
 
 CLAIM = (
     "With direct accumulation of step rewards the submission rate falls while the format reward "
     "rises; with gated accumulation the submission rate rises."
 )
-TASK = Task("desk", "Do the work at this desk, then submit it.")
 NOTE, SUBMIT, BROKEN = "[note()]", "[submit()]", "[note("
-HORIZON = 10
-IMITATED = 60
 UPDATES = 16
 EPISODES = 48
 EVALUATED = 100
@@ -66,6 +61,14 @@ class Desk(Environment):
         return {"submitted": self.submitted, "modified": True, "resolved": False}
 
 
+WORLD = World(
+    Task("desk", "Do the work at this desk, then submit it."),
+    lambda luck: Desk(),
+    [NOTE, SUBMIT, BROKEN, "noted", "submitted"],
+    turns=10,
+)
+
+
 def reward(mode: Mode) -> Gated:
     """The outcome ladder above the format critic; both count in full."""
     return Gated(
@@ -92,15 +95,7 @@ class Found:
 
 def run(seeds: Sequence[int]) -> Measured:
     """Train both ways on every seed; passes when the effect is there on each of them."""
-    import torch
-
-    # A model this small is slower on many threads, and its numbers would depend on how many.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return asyncio.run(_run(seeds))
-    finally:
-        torch.set_num_threads(threads)
+    return on_one_thread(_run(seeds))
 
 
 async def _run(seeds: Sequence[int]) -> Measured:
@@ -117,7 +112,7 @@ async def _run(seeds: Sequence[int]) -> Measured:
 
 async def compare(seed: int) -> tuple[Found, Found, Found]:
     """The rates of one warm start, and where each way of accumulation leads from there."""
-    policy = await warm_start(seed)
+    policy = await WORLD.imitate(clerk, reward("gated"), seed, episodes=EPISODES, stream="clerk")
     start = await train(copy.deepcopy(policy), "direct", seed, updates=0)
     direct = await train(copy.deepcopy(policy), "direct", seed)
     gated = await train(policy, "gated", seed)
@@ -133,82 +128,16 @@ def holds(start: Found, direct: Found, gated: Found) -> bool:
     )
 
 
-async def warm_start(seed: int) -> Policy:
-    """A transformer of about a tenth of a million weights that imitates the clerk."""
-    from agentrl.engines import ScriptedEngine
-    from agentrl.learner import Learner
-    from agentrl.models import tiny_policy, train_tokenizer
-
-    words = [TASK.prompt, NOTE, SUBMIT, BROKEN, "noted", "submitted"]
-    policy = tiny_policy(
-        train_tokenizer(words * 4, 320),
-        hidden=64,
-        layers=2,
-        heads=2,
-        kv_heads=1,
-        head_dim=32,
-        max_positions=1024,
-        seed=derive_seed(seed, "weights"),
-    )
-    engine = ScriptedEngine(clerk, policy.tokenizer)
-    shown = await play(engine, policy, "gated", EPISODES, derive_seed(seed, "clerk"), "script")
-    learner = Learner(policy, _settings(5e-3, fades_in=IMITATED))
-    for _ in range(IMITATED):
-        learner.imitate(shown)
-    return policy
-
-
 async def train(policy: Policy, mode: Mode, seed: int, updates: int = UPDATES) -> Found:
     """GRPO under one way of accumulation; the rates it ends with."""
-    from agentrl.engines import TransformersEngine
-    from agentrl.learner import Learner
-
-    engine = TransformersEngine(policy)
-    learner = Learner(policy, _settings(1e-3))
-    try:
-        for update in range(updates):
-            batch = derive_seed(seed, "train", update)
-            episodes = await play(engine, policy, mode, EPISODES, batch)
-            async with engine.paused():
-                learner.step([Group((TASK.id,), episodes)])
-                engine.weights_updated(learner.version)
-        return await evaluate(engine, policy, mode, seed)
-    finally:
-        await engine.close()
-
-
-async def evaluate(engine: Engine, policy: Policy, mode: Mode, seed: int) -> Found:
-    episodes = await play(engine, policy, mode, EVALUATED, derive_seed(seed, "evaluate"))
+    episodes = await WORLD.train(
+        policy,
+        reward(mode),
+        WORLD.settings(1e-3, group_size=EPISODES),
+        seed,
+        updates=updates,
+        group_size=EPISODES,
+        evaluated=EVALUATED,
+    )
     metrics = gra_metrics(episodes)
     return Found(metrics["completion_rate"], metrics["raw/format_ok"])
-
-
-async def play(
-    engine: Engine, policy: Policy, mode: Mode, count: int, seed: int, source: str = "policy"
-) -> list[Episode]:
-    """`count` episodes at the desk, judged."""
-    runner = Runner(
-        engine,
-        policy.tokenizer,
-        dialect("pythonic"),
-        Desk,
-        reward(mode),
-        Limits(turns=HORIZON, tokens=1000, tokens_per_turn=12),
-        Sampling(temperature=1.0),
-        source,
-    )
-    (group,) = await Scheduler(runner, concurrency=count).collect([TASK], count, seed=seed)
-    return group.episodes
-
-
-def _settings(rate: float, fades_in: int | None = None) -> LearnerSettings:
-    """GRPO; the learning rate falls to zero over `fades_in` steps, or stays."""
-    from agentrl.learner import LearnerSettings
-
-    return LearnerSettings(
-        algorithm="grpo",
-        group_size=EPISODES,
-        learning_rate=rate,
-        schedule="constant" if fades_in is None else "linear",
-        total_steps=fades_in,
-    )

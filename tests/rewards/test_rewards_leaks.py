@@ -32,7 +32,7 @@ class Plain(Environment):
 
 ENVIRONMENTS = {
     "the default": (Plain, Task("t", "Say something.")),
-    "gra's desk": (gra.Desk, gra.TASK),
+    "gra's desk": (gra.Desk, gra.WORLD.task),
     "ppr's desk": (lambda: ppr.Desk(Random(0)), ppr.WORLD.task),
 }
 

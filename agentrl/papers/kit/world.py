@@ -87,16 +87,24 @@ class World:
         return group
 
     async def imitate(
-        self, script: Script, reward: Reward, seed: int, *, episodes: int = 48, steps: int = 60
+        self,
+        script: Script,
+        reward: Reward,
+        seed: int,
+        *,
+        episodes: int = 48,
+        steps: int = 60,
+        stream: str = "script",
     ) -> Policy:
-        """A policy that does what the script does, about as often."""
+        """A policy that does what the script does, about as often; `stream` names the random
+        stream of the script's episodes."""
         from agentrl.engines import ScriptedEngine
         from agentrl.learner import Learner
 
         policy = self.tiny_policy(seed)
         engine = ScriptedEngine(script, policy.tokenizer)
-        clerk = derive_seed(seed, "script")
-        shown = await self.play(engine, policy, reward, episodes, clerk, "script")
+        drawn = derive_seed(seed, stream)
+        shown = await self.play(engine, policy, reward, episodes, drawn, "script")
         learner = Learner(policy, self.settings(5e-3, steps))
         for _ in range(steps):
             learner.imitate(shown.episodes)
