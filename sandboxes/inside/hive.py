@@ -7,7 +7,7 @@ costs a twentieth of starting a container. Its first process is the same supervi
 Three parties, so that no cell ever inherits what another one did: this process relays bytes and
 sees everybody's; the nursery (`nursery.py`) has seen nobody's and makes the cells; the cells.
 
-Frame: as of the supervisor. From the host: N new cell (JSON), C bytes for a cell, Q end a cell.
+Frames: see `stream.py`. From the host: N new cell (JSON), C bytes for a cell, Q end a cell.
 To the host: S started, C bytes of a cell, G a cell is gone. The number is the cell's.
 """
 
@@ -20,15 +20,11 @@ import os
 import select
 import signal
 import socket
-import struct
 from typing import Any, NoReturn
 
 from agentrl.sandboxes.inside import cgroups
+from agentrl.sandboxes.inside.stream import CHUNK, HIGH, Stream
 from agentrl.sandboxes.inside.zygote import Zygote
-
-FRAME = struct.Struct(">cII")
-CHUNK = 1 << 16
-HIGH = 1 << 20
 
 
 class Cell:
@@ -45,7 +41,7 @@ class Hive:
             signal.signal(getattr(signal, "SIG" + name), signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.wake, writer = os.pipe()
-        for fd in (0, 1, self.wake, writer):
+        for fd in (self.wake, writer):
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         os.umask(0o022)
@@ -54,12 +50,12 @@ class Hive:
         self.nursery.spawn()
         self.cells: dict[int, Cell] = {}
         self.ending: list[str] = []
-        self.inbox, self.outbox = bytearray(), bytearray()
+        self.stream = Stream(self.handle, lambda: os._exit(0))
 
     def serve(self) -> NoReturn:
         # The first answer also says that the nursery has imported what it should.
         self.nursery.ask({})
-        self.send(b"S", 0, b"{}")
+        self.stream.send(b"S", 0, b"{}")
         while True:
             self.turn(self.watch())
 
@@ -68,16 +64,16 @@ class Hive:
         poll.register(self.wake, select.POLLIN)
         if all(len(cell.pending) < HIGH for cell in self.cells.values()):
             poll.register(0, select.POLLIN)
-        if self.outbox:
+        if self.stream.outbox:
             poll.register(1, select.POLLOUT)
         for cell in self.cells.values():
-            events = select.POLLIN if len(self.outbox) < HIGH else 0
+            events = select.POLLIN if len(self.stream.outbox) < HIGH else 0
             poll.register(cell.channel, events | (select.POLLOUT if cell.pending else 0))
         return {fd for fd, _ in poll.poll(100 if self.ending else None)}
 
     def turn(self, ready: set[int]) -> None:
         if 0 in ready:
-            self.receive()
+            self.stream.receive()
         for number, cell in list(self.cells.items()):
             if cell.channel.fileno() in ready:
                 self.feed(cell)
@@ -86,20 +82,7 @@ class Hive:
             os.read(self.wake, 4096)
         self.reap()
         self.ending = [path for path in self.ending if not cgroups.removed(path)]
-        self.flush()
-
-    def receive(self) -> None:
-        data = _read(0)
-        if data == b"":
-            os._exit(0)
-        self.inbox += data or b""
-        while len(self.inbox) >= FRAME.size:
-            kind, number, length = FRAME.unpack_from(self.inbox)
-            if len(self.inbox) < FRAME.size + length:
-                return
-            payload = bytes(self.inbox[FRAME.size : FRAME.size + length])
-            del self.inbox[: FRAME.size + length]
-            self.handle(kind, number, payload)
+        self.stream.flush()
 
     def handle(self, kind: bytes, number: int, payload: bytes) -> None:
         cell = self.cells.get(number)
@@ -121,7 +104,7 @@ class Hive:
         except OSError as error:
             self.ending += groups
             ours.close()
-            self.send(b"G", number, str(error).encode())
+            self.stream.send(b"G", number, str(error).encode())
             return
         finally:
             theirs.close()
@@ -141,7 +124,7 @@ class Hive:
     def pump(self, number: int, cell: Cell) -> None:
         data = _read(cell.channel.fileno())
         if data:
-            self.send(b"C", number, data)
+            self.stream.send(b"C", number, data)
         elif data is not None:
             self.remove(number, cell)
 
@@ -152,7 +135,9 @@ class Hive:
         cell.channel.close()
         del self.cells[number]
         self.ending += cell.groups
-        self.send(b"G", number, b"its first process ended (killed, out of memory, or removed)")
+        self.stream.send(
+            b"G", number, b"its first process ended (killed, out of memory, or removed)"
+        )
 
     def reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
@@ -170,21 +155,7 @@ class Hive:
 
     def pump_rest(self, number: int, cell: Cell) -> None:
         while data := _read(cell.channel.fileno()):
-            self.send(b"C", number, data)
-
-    def send(self, kind: bytes, number: int, payload: bytes) -> None:
-        self.outbox += FRAME.pack(kind, number, len(payload))
-        self.outbox += payload
-
-    def flush(self) -> None:
-        while self.outbox:
-            try:
-                written = os.write(1, self.outbox[:CHUNK])
-            except BlockingIOError:
-                return
-            except OSError:
-                os._exit(0)
-            del self.outbox[:written]
+            self.stream.send(b"C", number, data)
 
 
 def _read(fd: int) -> bytes | None:

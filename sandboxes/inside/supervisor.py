@@ -9,7 +9,7 @@ walking its descendants (it is their subreaper).
 Why Python and not bash: binary-safe framing, deadlines and a change of uid need no helper
 programs this way, and a command costs no more than waking a shell that is already waiting.
 
-Frame: kind (1 byte), job number (uint32), payload length (uint32), payload; big-endian.
+Frames (see `stream.py`; the number is the job's).
 From the host: R run, D stdin data, E stdin end, K kill, Z reset.
 To the host: S started, O output, X end of a job (JSON).
 """
@@ -22,7 +22,6 @@ import json
 import os
 import select
 import signal
-import struct
 import sys
 import time
 from typing import Any, NoReturn
@@ -30,9 +29,8 @@ from typing import Any, NoReturn
 from agentrl.sandboxes.inside import processes
 from agentrl.sandboxes.inside.job import CHUNK, Job
 from agentrl.sandboxes.inside.spawning import Spawner
+from agentrl.sandboxes.inside.stream import HIGH, Stream
 
-FRAME = struct.Struct(">cII")
-HIGH = 1 << 20
 STDIN_LIMIT = 64 << 20
 DISCARDED_PIPES = 64
 
@@ -47,10 +45,10 @@ class Supervisor:
         self.jobs: dict[int, Job] = {}
         self.survivors: dict[int, bytes | None] = {}
         self.discard: list[int] = []
-        self.inbox, self.outbox = bytearray(), bytearray()
+        self.stream = Stream(self.handle, self.stop)
         self.warm: tuple[int, int, int] | None = None
         self.wake, wake_writer = os.pipe()
-        for fd in (0, 1, self.wake, wake_writer):
+        for fd in (self.wake, wake_writer):
             os.set_blocking(fd, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         if not self.init:
@@ -63,9 +61,9 @@ class Supervisor:
 
     def serve(self) -> NoReturn:
         self.prepare()
-        self.send(b"S", 0, json.dumps({"python": sys.version.split()[0]}).encode())
+        self.stream.send(b"S", 0, json.dumps({"python": sys.version.split()[0]}).encode())
         while True:
-            self.flush()
+            self.stream.flush()
             self.turn()
 
     def stop(self, *_: object) -> NoReturn:
@@ -77,38 +75,6 @@ class Supervisor:
         os._exit(0)
 
     # The channel.
-
-    def send(self, kind: bytes, number: int, payload: bytes) -> None:
-        self.outbox += FRAME.pack(kind, number, len(payload))
-        self.outbox += payload
-
-    def flush(self) -> None:
-        while self.outbox:
-            try:
-                written = os.write(1, self.outbox[:CHUNK])
-            except BlockingIOError:
-                return
-            except OSError:
-                self.stop()
-            del self.outbox[:written]
-
-    def receive(self) -> None:
-        try:
-            data = os.read(0, 4 * CHUNK)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self.stop()
-        self.inbox += data
-        while len(self.inbox) >= FRAME.size:
-            kind, number, length = FRAME.unpack_from(self.inbox)
-            if len(self.inbox) < FRAME.size + length:
-                return
-            payload = bytes(self.inbox[FRAME.size : FRAME.size + length])
-            del self.inbox[: FRAME.size + length]
-            self.handle(kind, number, payload)
 
     def handle(self, kind: bytes, number: int, payload: bytes) -> None:
         if kind == b"R":
@@ -183,7 +149,7 @@ class Supervisor:
             job.truncated = True
         job.sent += len(data)
         if data:
-            self.send(b"O", job.number, data)
+            self.stream.send(b"O", job.number, data)
         if job.truncated:
             self.kill_job(job)
         return not job.truncated
@@ -197,8 +163,8 @@ class Supervisor:
             if job.err < 0 or not job.read_errors():
                 break
         del self.jobs[job.number]
-        self.send(b"X", job.number, job.result())
-        self.flush()
+        self.stream.send(b"X", job.number, job.result())
+        self.stream.flush()
         if job.stdin >= 0:
             os.close(job.stdin)
         # A background program that goes on writing must not die of a closed pipe.
@@ -281,13 +247,13 @@ class Supervisor:
         for job in self.jobs.values():
             self.discard += [fd for fd in (job.out, job.err, job.stdin) if fd >= 0]
             job.tail = b"the sandbox was reset"
-            self.send(b"X", job.number, job.result())
+            self.stream.send(b"X", job.number, job.result())
         for fd in self.discard:
             os.close(fd)
         self.jobs, self.discard, self.survivors = {}, [], {}
         problem = problem or self.spawner.wipe() or (processes.ipc_left() if self.init else "")
-        self.send(b"X", number, json.dumps({"code": 0, "tail": problem}).encode())
-        self.flush()
+        self.stream.send(b"X", number, json.dumps({"code": 0, "tail": problem}).encode())
+        self.stream.flush()
         self.prepare()
 
     # The loop.
@@ -299,11 +265,11 @@ class Supervisor:
         jobs = self.jobs.values()
         if not any(job.deadline and len(job.pending) > HIGH for job in jobs):
             poll.register(0, select.POLLIN)
-        if self.outbox:
+        if self.stream.outbox:
             poll.register(1, select.POLLOUT)
         for job in jobs:
             for fd in (job.out, job.err):
-                if fd >= 0 and len(self.outbox) < HIGH:
+                if fd >= 0 and len(self.stream.outbox) < HIGH:
                     poll.register(fd, select.POLLIN)
             if job.pending and job.stdin >= 0:
                 poll.register(job.stdin, select.POLLOUT)
@@ -316,7 +282,7 @@ class Supervisor:
     def turn(self) -> None:
         ready = self.watch()
         if 0 in ready:
-            self.receive()
+            self.stream.receive()
         for job in list(self.jobs.values()):
             if job.stdin >= 0 and job.stdin in ready:
                 job.feed()
