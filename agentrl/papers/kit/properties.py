@@ -42,7 +42,7 @@ def measured(properties: Iterable[Property]) -> Measured:
 
 
 def _list(numbers: Numbers) -> list[float]:
-    return [float(numbers)] if isinstance(numbers, int | float) else [float(x) for x in numbers]
+    return [float(x) for x in np.ravel(numbers)]
 
 
 def _text(numbers: Numbers) -> str:

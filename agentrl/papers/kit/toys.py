@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -23,6 +22,7 @@ from agentrl.core import (
     ToolResult,
     Turn,
 )
+from agentrl.papers.kit.properties import Property, measured
 from agentrl.papers.registry import Measured
 
 T = TypeVar("T")
@@ -34,13 +34,7 @@ def wait(work: Coroutine[Any, Any, T]) -> T:
 
 def table(cases: Iterable[tuple[str, float, float]], tolerance: float = 5e-4) -> Measured:
     """A check of numbers: (what, wanted, found), equal within a relative tolerance."""
-    rows: list[list[str | int | float]] = []
-    passed = True
-    for what, wanted, found in cases:
-        right = math.isclose(wanted, found, rel_tol=tolerance, abs_tol=tolerance)
-        passed &= right
-        rows.append([what, float(wanted), float(found), "yes" if right else "NO"])
-    return Measured(passed and bool(rows), ["case", "wanted", "found", "equal"], rows)
+    return measured(Property(*case, tolerance) for case in cases)
 
 
 def listed(
