@@ -29,11 +29,12 @@ from agentrl.learner.metrics import Meter, average, measure_credit, measure_toke
 from agentrl.learner.objective import Tokens, objective, value_objective
 from agentrl.learner.optim import clip_and_step, make_optimizer
 from agentrl.learner.pack import MicroBatch
-from agentrl.learner.reference import ReferencePolicy, add_lora
+from agentrl.learner.reference import ReferencePolicy
 from agentrl.learner.rows import LearnerError, Row, make_rows
 from agentrl.learner.settings import LearnerSettings
 from agentrl.learner.trunk import HasModel, Trunk, ValueModel
 from agentrl.learner.weights import aggregation_weights, field_weights
+from agentrl.models.lora import add_lora
 
 Tensor = torch.Tensor
 LOG = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Learner:
         self.policy, self.settings = policy, settings
         self.version = 0
         if settings.lora is not None:
-            add_lora(policy.model, settings.lora)
+            add_lora(policy.model, **settings.lora.model_dump())
         self.trunk = Trunk(policy.model, settings)
         needs = any(d.target != "uniform" for d in settings.divergences.values())
         self.reference = ReferencePolicy(self.trunk, settings) if needs else None
