@@ -28,6 +28,8 @@ Grads = tuple[Tensor | None, ...]
 FAMILIES = ("LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model")
 CHUNK = 1 << 17
 """Numbers of a chunk for each thread, that is its tokens times the width of what they pass."""
+LEAST = 128
+"""Tokens of a chunk: fewer slow the matrix products down."""
 
 
 def why_slow(model: Any) -> str:
@@ -217,7 +219,7 @@ def _complex(x: Tensor) -> Tensor:
 
 
 def _chunks(x: Tensor, width: int) -> Iterator[slice]:
-    step = max(CHUNK // width, 128) * torch.get_num_threads()
+    step = max(CHUNK // width, LEAST) * torch.get_num_threads()
     return (slice(start, start + step) for start in range(0, len(x), step))
 
 
