@@ -59,6 +59,8 @@ class Learner:
         self.looks = Looks(self.trunk, self.reference, self.critic, settings)
         if self.looks.one_by_one:
             LOG.warning("rows are trained one by one: %s", self.looks.one_by_one)
+        elif self.trunk.slow:
+            LOG.info("the model runs its own forward pass: %s", self.trunk.slow)
         self.memory = Memory(settings.hindsight) if settings.hindsight else None
         self.optimizer = make_optimizer(
             self._policy_parameters(), self._critic_parameters(), settings
@@ -228,7 +230,7 @@ class Learner:
     ) -> list[dict[str, float]]:
         """PIPO: one more step on the last batch, weighted by what came of it."""
         s = self.settings
-        feedback = memory.feedback(float(table.outcome.mean())) if len(episodes) else 0.0
+        feedback = memory.feedback(table.outcome, [e.task for e in episodes])
         last = [r for r in memory.rows if r.advantage.any()]
         done: list[dict[str, float]] = []
         if feedback != 0.0 and last:

@@ -148,7 +148,7 @@ class _Heads(torch.autograd.Function):
             d = torch.view_as_real(_complex(grads[0][cut]) * back[cut]).flatten(2)
             if norm is not None:
                 d = _back_through_norm(d, raw[cut], rms[cut], norm, d_norm)
-            d = d.view(-1, len(weight))
+            d = d.reshape(-1, len(weight))
             torch.mm(d, weight, out=d_h[cut])
             d_weight.addmm_(d.T, h[cut])
             if d_bias is not None:
