@@ -29,11 +29,12 @@ from agentrl.learner.metrics import Meter, average, measure_credit, measure_toke
 from agentrl.learner.objective import Tokens, objective, value_objective
 from agentrl.learner.optim import clip_and_step, make_optimizer
 from agentrl.learner.pack import MicroBatch
-from agentrl.learner.reference import ReferencePolicy, add_lora
+from agentrl.learner.reference import ReferencePolicy
 from agentrl.learner.rows import LearnerError, Row, make_rows
 from agentrl.learner.settings import LearnerSettings
 from agentrl.learner.trunk import HasModel, Trunk, ValueModel
 from agentrl.learner.weights import aggregation_weights, field_weights
+from agentrl.models.lora import add_lora
 
 Tensor = torch.Tensor
 LOG = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Learner:
         self.policy, self.settings = policy, settings
         self.version = 0
         if settings.lora is not None:
-            add_lora(policy.model, settings.lora)
+            add_lora(policy.model, **settings.lora.model_dump())
         self.trunk = Trunk(policy.model, settings)
         needs = any(d.target != "uniform" for d in settings.divergences.values())
         self.reference = ReferencePolicy(self.trunk, settings) if needs else None
@@ -58,6 +59,8 @@ class Learner:
         self.looks = Looks(self.trunk, self.reference, self.critic, settings)
         if self.looks.one_by_one:
             LOG.warning("rows are trained one by one: %s", self.looks.one_by_one)
+        elif self.trunk.slow:
+            LOG.info("the model runs its own forward pass: %s", self.trunk.slow)
         self.memory = Memory(settings.hindsight) if settings.hindsight else None
         self.optimizer = make_optimizer(
             self._policy_parameters(), self._critic_parameters(), settings
@@ -227,7 +230,7 @@ class Learner:
     ) -> list[dict[str, float]]:
         """PIPO: one more step on the last batch, weighted by what came of it."""
         s = self.settings
-        feedback = memory.feedback(float(table.outcome.mean())) if len(episodes) else 0.0
+        feedback = memory.feedback(table.outcome, [e.task for e in episodes])
         last = [r for r in memory.rows if r.advantage.any()]
         done: list[dict[str, float]] = []
         if feedback != 0.0 and last:

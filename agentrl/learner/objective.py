@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import torch
 
 from agentrl.learner import losses
-from agentrl.learner.head import full_divergence
 from agentrl.learner.pack import MicroBatch
 from agentrl.learner.reference import ReferencePolicy
 from agentrl.learner.settings import Coefficient, Divergence, LearnerSettings
 from agentrl.learner.trunk import Trunk
+from agentrl.models.logprobs import full_divergence
 
 Tensor = torch.Tensor
 REINFORCE = Coefficient(kind="reinforce")

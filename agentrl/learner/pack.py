@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from agentrl.learner.rows import Row
-from agentrl.learner.tree import Forest, Span
+from agentrl.models.forest import Forest, Span
 
 
 @dataclass(slots=True, eq=False)

@@ -248,6 +248,8 @@ class Hindsight(Strict):
         window: mean rewards that the new one is compared with; least: before that many, nothing.
         negative: factor on a change for the worse; limit: on the standardised change.
         threshold: changes of at most this many deviations are no news.
+        kind: tasks with an equal value of it are compared: `environment` or a key of
+            `Task.metadata`; "" compares whole batches.
     """
 
     window: int = Field(default=8, ge=2)
@@ -255,6 +257,7 @@ class Hindsight(Strict):
     negative: float = Field(default=0.1, ge=0)
     limit: float = Field(default=3.0, gt=0)
     threshold: float = Field(default=0.0, ge=0)
+    kind: str = "environment"
 
 
 class Lora(Strict):
