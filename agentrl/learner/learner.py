@@ -32,7 +32,7 @@ from agentrl.learner.pack import MicroBatch
 from agentrl.learner.reference import ReferencePolicy, add_lora
 from agentrl.learner.rows import LearnerError, Row, make_rows
 from agentrl.learner.settings import LearnerSettings
-from agentrl.learner.trunk import HasModel, Trunk, ValueModel
+from agentrl.learner.trunk import HasModel, Trunk, ValueModel, vision_of
 from agentrl.learner.weights import aggregation_weights, field_weights
 
 Tensor = torch.Tensor
@@ -51,7 +51,7 @@ class Learner:
         self.version = 0
         if settings.lora is not None:
             add_lora(policy.model, settings.lora)
-        self.trunk = Trunk(policy.model, settings)
+        self.trunk = Trunk(policy.model, settings, vision_of(policy))
         needs = any(d.target != "uniform" for d in settings.divergences.values())
         self.reference = ReferencePolicy(self.trunk, settings) if needs else None
         self.critic = ValueModel(self.trunk, settings) if settings.critic else None
