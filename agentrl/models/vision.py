@@ -9,8 +9,6 @@ conversations with their images.
 from __future__ import annotations
 
 import io
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -57,22 +55,20 @@ class Vision:
         self.processor = processor
         self.placeholder = str(processor.image_token)
         self.token = int(processor.image_token_id)
-        self._seen: OrderedDict[str, Seen] = OrderedDict()
-        self._lock = threading.Lock()
+        self._seen: dict[str, Seen] = {}
 
     def see(self, image: Image) -> Seen:
-        """Tokens and pixels of an image; kept for the next time. Raises ModelError when it cannot
-        be read."""
+        """Tokens and pixels of an image; kept for the next time, by any thread.
+
+        Raises:
+            ModelError: it cannot be read.
+        """
         digest = image.digest
-        with self._lock:
-            if digest in self._seen:
-                self._seen.move_to_end(digest)
-                return self._seen[digest]
-        seen = self._process(image)
-        with self._lock:
-            self._seen[digest] = seen
-            while len(self._seen) > _KEPT:
-                self._seen.popitem(last=False)
+        seen = self._seen.get(digest)
+        if seen is None:
+            seen = self._seen[digest] = self._process(image)
+            for old in list(self._seen)[:-_KEPT]:
+                self._seen.pop(old, None)
         return seen
 
     def tokens_of(self, image: Image) -> list[int]:

@@ -128,10 +128,7 @@ def read_episode(database: Database, row: Any, tasks: dict[str, Task]) -> Episod
         task=tasks[row["task_hash"]],
         status=Status(row["status"]),
         turns=[_turn(t, images) for t in turns],
-        segments=[
-            Segment(*(unpack_array(s[name]) for name in _ARRAYS), placed.get(s["number"], []))
-            for s in segments
-        ],
+        segments=[_segment(s, placed.get(s["number"], [])) for s in segments],
         scores=dict(load_score(s["record"]) for s in scores),
         **kept,
     )
@@ -154,6 +151,11 @@ def _read_images(
         image = Image(images[row["digest"]], row["media_type"])
         placed.setdefault(row["segment"], []).append(PlacedImage(row["start"], row["stop"], image))
     return images, placed
+
+
+def _segment(row: Any, images: list[PlacedImage]) -> Segment:
+    tokens, origin, logprobs, turn, weights = (unpack_array(row[name]) for name in _ARRAYS)
+    return Segment(tokens, origin, logprobs, turn, weights, images)
 
 
 def _turn(row: Any, images: Images) -> Turn:

@@ -153,7 +153,7 @@ def test_image_tokens_are_what_the_processor_writes_and_what_the_engine_saw(poli
 
 async def test_siblings_share_the_rows_of_equal_images_only(policy):
     engine = TransformersEngine(policy)
-    same, other = [picture(3)], [picture(4)]
+    same, other = ([picture(n), *map(picture, range(20, 24))] for n in (3, 4))
     first, _ = await talk(policy, engine, same, seed=1)
     computed = engine.counters.computed
     await talk(policy, engine, same, seed=2)
@@ -186,7 +186,7 @@ async def test_a_seeded_run_with_images_is_the_same_whatever_runs_beside_it(poli
 async def test_after_an_update_images_are_seen_with_the_new_weights(policy):
     mine = copy.deepcopy(policy)
     engine = TransformersEngine(mine)
-    before, _ = await talk(mine, engine, [picture(8)], seed=7)
+    await talk(mine, engine, [picture(8)], seed=7)
     async with engine.paused():
         with torch.no_grad():
             for name, parameter in mine.model.named_parameters():
