@@ -78,7 +78,7 @@ def encode_episode(step: int, split: str, episode: Episode) -> tuple[list[Any], 
     ]
     placed = [(number, p) for number, s in enumerate(episode.segments) for p in s.images]
     placed_rows = [
-        (number, p.start, p.stop, p.image.digest, p.image.media_type) for number, p in placed
+        (number, p.start, p.stop, p.image.digest, dump(p.image.media_type)) for number, p in placed
     ]
     images |= {p.image.digest: p.image.data for _, p in placed}
     return (
@@ -148,7 +148,7 @@ def _read_images(
         images |= {digest: found[0]["data"]} if found else {}
     placed: dict[int, list[PlacedImage]] = {}
     for row in rows:
-        image = Image(images[row["digest"]], row["media_type"])
+        image = Image(images[row["digest"]], load(row["media_type"]))
         placed.setdefault(row["segment"], []).append(PlacedImage(row["start"], row["stop"], image))
     return images, placed
 
