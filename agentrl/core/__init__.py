@@ -14,6 +14,7 @@ from agentrl.core.errors import (
     SandboxError,
     TaskFileError,
 )
+from agentrl.core.images import ImageTokens, PlacedImage, content_keys
 from agentrl.core.messages import Image, Message, ToolCall, ToolResult
 from agentrl.core.sandbox import (
     PYTEST_IMPORTS,
@@ -41,10 +42,12 @@ __all__ = [
     "Generation",
     "Group",
     "Image",
+    "ImageTokens",
     "InfraError",
     "Message",
     "ModelError",
     "Origin",
+    "PlacedImage",
     "Process",
     "Reward",
     "Sampling",
@@ -64,5 +67,6 @@ __all__ = [
     "ToolResult",
     "Turn",
     "WarmPython",
+    "content_keys",
     "derive_seed",
 ]

@@ -161,6 +161,7 @@ class Runner:
                 sampling,
                 session=episode.id,
                 seed=derive_seed(episode.seed, "turn", index),
+                images=transcript.images,
             )
 
     async def _observe(self, environment: Environment, turn: Turn) -> Observation:

@@ -32,7 +32,7 @@ from agentrl.learner.pack import MicroBatch
 from agentrl.learner.reference import ReferencePolicy
 from agentrl.learner.rows import LearnerError, Row, make_rows
 from agentrl.learner.settings import LearnerSettings
-from agentrl.learner.trunk import HasModel, Trunk, ValueModel
+from agentrl.learner.trunk import HasModel, Trunk, ValueModel, vision_of
 from agentrl.learner.weights import aggregation_weights, field_weights
 from agentrl.models.lora import add_lora
 
@@ -52,7 +52,7 @@ class Learner:
         self.version = 0
         if settings.lora is not None:
             add_lora(policy.model, **settings.lora.model_dump())
-        self.trunk = Trunk(policy.model, settings)
+        self.trunk = Trunk(policy.model, settings, vision_of(policy))
         needs = any(d.target != "uniform" for d in settings.divergences.values())
         self.reference = ReferencePolicy(self.trunk, settings) if needs else None
         self.critic = ValueModel(self.trunk, settings) if settings.critic else None

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from agentrl.core import AgentRLError, Episode, Origin, Segment
+from agentrl.core import AgentRLError, Episode, Origin, PlacedImage, Segment, content_keys
 
 
 class LearnerError(AgentRLError):
@@ -46,6 +46,8 @@ class Row:
     version: np.ndarray  # int64[N], weights version that drew the token
     hinted: bool = False  # hint tokens were taken out: the context is not the behaviour's
     foreign: bool = False  # hinted, or drawn by another than the policy
+    images: list[PlacedImage] = field(default_factory=list)  # what stands at image tokens
+    keys: np.ndarray = field(default_factory=_empty)  # int64[T], the tokens, images by content
     advantage: np.ndarray = field(default_factory=_empty)
     weight: np.ndarray = field(default_factory=_empty)  # in the loss of the optimiser step
     pull: np.ndarray = field(default_factory=_empty)  # weight of divergences: aggregation alone
@@ -61,6 +63,9 @@ class Row:
     value_mask: np.ndarray = field(default_factory=_empty)  # 1 where a value is defined
     value_weight: np.ndarray = field(default_factory=_empty)
     final: float = 0.0  # value of the state after the last token
+
+    def __post_init__(self) -> None:
+        self.keys = content_keys(self.tokens, self.images) if self.images else self.tokens
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -102,9 +107,10 @@ def _make_row(
         )
     _check_behaviour(episode, segment)
     hinted = not bool(keep.all())
+    tokens = segment.tokens[keep][: None if keep_tail else trained[-1]].astype(np.int64)
     return Row(
         episode=index,
-        tokens=segment.tokens[keep][: None if keep_tail else trained[-1]].astype(np.int64),
+        tokens=tokens,
         where=trained - 1,
         target=segment.tokens[keep][trained].astype(np.int64),
         behave=segment.logprobs[keep][trained].astype(np.float64),
@@ -112,7 +118,19 @@ def _make_row(
         version=segment.weights[keep][trained].astype(np.int64),
         hinted=hinted,
         foreign=hinted or episode.source != "policy",
+        images=_images(segment, keep, len(tokens)),
     )
+
+
+def _images(segment: Segment, keep: np.ndarray, length: int) -> list[PlacedImage]:
+    """The images that stand in the row, at their places there."""
+    before = np.concatenate([[0], keep.cumsum()])
+    moved = (
+        PlacedImage(int(before[p.start]), int(before[p.stop]), p.image)
+        for p in segment.images
+        if keep[p.start]
+    )
+    return [placed for placed in moved if placed.stop <= length]
 
 
 def _check_behaviour(episode: Episode, segment: Segment) -> None:

@@ -80,6 +80,8 @@ class _Limits(Section):
     """Episodes that run at once."""
     retries: Annotated[int, Field(ge=0)] = 2
     """How often an episode that infrastructure broke is run again before it is left out."""
+    generating: Annotated[int | None, Field(ge=1)] = None
+    """Messages that the engine is asked for at once; None is all that are waited for."""
     judging: Annotated[int | None, Field(ge=1)] = None
     """Episodes that are judged at once; None is all that are done."""
     hopeless_after: Annotated[int | None, Field(ge=2)] = None
