@@ -46,6 +46,7 @@ class Row:
     version: np.ndarray  # int64[N], weights version that drew the token
     hinted: bool = False  # hint tokens were taken out: the context is not the behaviour's
     foreign: bool = False  # hinted, or drawn by another than the policy
+    auxiliary: str = ""  # name of the auxiliary loss whose forced tokens these are
     advantage: np.ndarray = field(default_factory=_empty)
     weight: np.ndarray = field(default_factory=_empty)  # in the loss of the optimiser step
     pull: np.ndarray = field(default_factory=_empty)  # weight of divergences: aggregation alone

@@ -248,7 +248,7 @@ def checklist_score(
             checks.append(
                 Check(
                     f"{t}/{item.id}",
-                    float(bool(at)),
+                    item.weight / turns * bool(at),
                     bool(at),
                     said,
                     "positive",

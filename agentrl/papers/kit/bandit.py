@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     import torch
 
     from agentrl.learner import Learner
+    from agentrl.learner.spans import Spelling
 
 VOCAB = 32
 PROMPT = (1, 2, 3)
 
 
-def toy_learner(seed: int = 0, **settings: Any) -> Learner:
+def toy_learner(seed: int = 0, spelling: Spelling | None = None, **settings: Any) -> Learner:
     """A learner of a one-layer transformer in float64; clipping of the gradient is off."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
@@ -40,7 +41,8 @@ def toy_learner(seed: int = 0, **settings: Any) -> Learner:
     )
     model = Qwen3ForCausalLM(config).double().eval()
     defaults = {"learning_rate": 0.0, "max_grad_norm": 0.0}
-    return Learner(SimpleNamespace(model=model), LearnerSettings(**(defaults | settings)))
+    policy = SimpleNamespace(model=model)
+    return Learner(policy, LearnerSettings(**(defaults | settings)), spelling)
 
 
 def toy_group(
@@ -102,14 +104,13 @@ def gradient(learner: Learner, groups: Sequence[Group]) -> torch.Tensor:
     return taken[-1] if taken else torch.zeros(sum(p.numel() for p in parameters)).double()
 
 
-def answer_chances(learner: Learner) -> np.ndarray:
-    """float64[VOCAB], how likely each one-token answer to the prompt is."""
+def answer_chances(learner: Learner, said: Sequence[int] = ()) -> np.ndarray:
+    """float64[VOCAB], how likely each next token is behind the prompt and what was said."""
     import torch
 
-    from agentrl.learner.rows import make_rows
+    from agentrl.learner.auxiliary import forced_row
 
-    rows = make_rows(toy_group([0.0], [[0]]).episodes)
-    (batch,) = learner.looks.micro_batches(rows)
+    (batch,) = learner.looks.micro_batches([forced_row(0, [*PROMPT, *said], [0])])
     with torch.no_grad():
         logits = learner.trunk.head(learner.trunk.hidden(batch)[batch.where])
     return np.asarray(logits[0].softmax(-1).numpy())
