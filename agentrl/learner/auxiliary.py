@@ -140,10 +140,10 @@ class Reference:
 
 
 def make_auxiliary(settings: Mapping[str, AuxiliarySettings]) -> dict[str, AuxiliaryLoss]:
-    return {
-        name: LastToken(s) if isinstance(s, LastTokenLoss) else Reference(s)
-        for name, s in settings.items()
-    }
+    made: dict[str, AuxiliaryLoss] = {}
+    for name, s in settings.items():
+        made[name] = LastToken(s) if isinstance(s, LastTokenLoss) else Reference(s)
+    return made
 
 
 def auxiliary_rows(
