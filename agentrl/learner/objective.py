@@ -33,6 +33,21 @@ class Tokens:
         rows = torch.tensor([r.foreign for r in self.batch.rows], device=self.logp.device)
         return rows[self.batch.row]
 
+    def of(self, auxiliary: str) -> Tokens:
+        """Those of one auxiliary loss; "" for the sampled ones."""
+        mine = [r.auxiliary == auxiliary for r in self.batch.rows]
+        if all(mine):
+            return self
+        keep = torch.tensor(mine, device=self.logp.device)
+        inside = keep[self.batch.row]
+        return Tokens(
+            self.batch.only(keep),
+            self.hidden,
+            self.states[inside],
+            self.logp[inside],
+            self.entropy[inside],
+        )
+
     def get(self, name: str) -> Tensor:
         """An array of the rows, in the dtype of the loss."""
         return self.batch.gather(name, self.logp.dtype)

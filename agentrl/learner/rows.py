@@ -48,6 +48,7 @@ class Row:
     foreign: bool = False  # hinted, or drawn by another than the policy
     images: list[PlacedImage] = field(default_factory=list)  # what stands at image tokens
     keys: np.ndarray = field(default_factory=_empty)  # int64[T], the tokens, images by content
+    auxiliary: str = ""  # name of the auxiliary loss whose forced tokens these are
     advantage: np.ndarray = field(default_factory=_empty)
     weight: np.ndarray = field(default_factory=_empty)  # in the loss of the optimiser step
     pull: np.ndarray = field(default_factory=_empty)  # weight of divergences: aggregation alone

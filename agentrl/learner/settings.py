@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from agentrl.learner.auxiliary_settings import AuxiliarySettings
 from agentrl.learner.presets import PRESETS, merge
 
 
@@ -62,7 +63,8 @@ class Channel(Strict):
         source: `outcome` (the episode's reward, one sample per episode), `steps` (discounted
             reward-to-go of the step rewards, one per turn), `return` (steps plus the outcome at
             the last turn, one per turn), `items` (each check of the score, one per episode and
-            check, averaged over the checks).
+            check, averaged over the checks by their weights), `spans` (rewards of parts of turns,
+            one per trained token).
         by: what samples must share to be compared; () compares the whole batch.
         baseline: `none`, `constant`, `mean`, `leave_one_out`.
         scale: `none`, `std` of the key, `batch_std` of all samples of the channel, `l1` (the
@@ -73,7 +75,7 @@ class Channel(Strict):
         min_group: keys with fewer samples get advantage zero.
     """
 
-    source: Literal["outcome", "steps", "return", "items"] = "outcome"
+    source: Literal["outcome", "steps", "return", "items", "spans"] = "outcome"
     by: tuple[Literal["group", "turn", "state"], ...] = ("group",)
     baseline: Literal["none", "constant", "mean", "leave_one_out"] = "mean"
     constant: float = 0.0
@@ -299,6 +301,7 @@ class LearnerSettings(Strict):
         off_policy: stage 5 for episodes that the policy did not draw in the context it is trained
             in (`ratio.hints: strip`, or a `source` other than "policy"); null: as the others.
         autocast: compute dtype of the trunk under torch.autocast ("" for none).
+        auxiliary: further losses, on tokens that the policy is asked about.
     """
 
     algorithm: str = "grpo"
@@ -336,6 +339,7 @@ class LearnerSettings(Strict):
     hindsight: Hindsight | None = None
     lora: Lora | None = None
     aggregation: Aggregation = Aggregation()
+    auxiliary: dict[str, AuxiliarySettings] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

@@ -85,7 +85,7 @@ class Trainer:
         self._held_out = eval_tasks(config) if config.tasks.eval else []
         self._policy = make_policy(config)
         self._weights = named_weights(self._policy)
-        self._learner: Learner = Learner(self._policy, config.learner)
+        self._learner: Learner = Learner(self._policy, config.learner, self._policy.tokenizer)
         self._done = 0
         self._saved = -1
         self._remembered: dict[str, Any] = {}
