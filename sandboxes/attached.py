@@ -15,7 +15,8 @@ SAID = 2000
 class Attached(asyncio.Protocol):
     """Takes the engine's headers off: stdout goes to the channel, the end of stderr is kept.
 
-    It is the channel's connection until the channel has a shorter one (see `door`).
+    It is the channel's connection until the channel has a shorter one (see `door`). When it ends, the
+    container is gone, or its engine: then the sandbox is lost, whatever still answers.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -30,8 +31,7 @@ class Attached(asyncio.Protocol):
         self._channel.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._channel.uses(self._transport):
-            self._channel.connection_lost(exc)
+        self._channel.connection_lost(exc)
 
     def pause_writing(self) -> None:
         if self._channel.uses(self._transport):

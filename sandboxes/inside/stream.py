@@ -31,9 +31,15 @@ def reach(door: dict[str, str] | None) -> socket.socket | None:
 
 
 def join(door: dict[str, str] | None) -> None:
-    """Be spoken to over such a connection in the place of standard input and output."""
+    """Be spoken to over such a connection in the place of standard input and output.
+
+    Those stay open for as long as this process lives: their end tells the host that the engine or
+    the container is gone.
+    """
     channel = reach(door)
     if channel is not None:
+        os.dup(0)
+        os.dup(1)
         os.dup2(channel.fileno(), 0)
         os.dup2(channel.fileno(), 1)
         channel.close()

@@ -1,4 +1,4 @@
-"""The socket past the engine's relays: taken where it can be, closed to agents, missed by nobody."""
+"""The socket past the engine's relays: taken where it can be, closed to agents, not needed."""
 
 from __future__ import annotations
 
@@ -55,6 +55,8 @@ async def test_a_container_takes_it_and_finds_nothing_behind_it(
         assert "connected" not in said
         assert "written" not in said
         await sandbox.reset()
+        await asyncio.sleep(0.5)
+        assert not sandbox._channel._replaced.is_closing(), "what tells of a lost engine"
         assert (await sandbox.exec("echo still")).output == "still\n"
     finally:
         await sandbox.close()
