@@ -10,7 +10,7 @@ from typing import Any
 from agentrl.core import Episode, Message, Sandbox, SandboxProvider, Task, Turn
 from agentrl.environments.base import Environment, Observation
 from agentrl.environments.images import provider_for
-from agentrl.environments.offered import chosen
+from agentrl.environments.offered import offered
 from agentrl.environments.swe.flags import flags_of
 from agentrl.environments.swe.grade import Grader
 from agentrl.environments.swe.submission import Listing, list_files, submitted_diff, unjudged
@@ -40,7 +40,7 @@ class SweEnvironment(Environment):
         provider: SandboxProvider,
         grader: Grader,
         *,
-        tools: Sequence[str] | None = None,
+        tools: str | Sequence[str] | None = None,
         system: str = SYSTEM,
         compact: bool = False,
         grade_unsubmitted: bool = False,
@@ -51,7 +51,8 @@ class SweEnvironment(Environment):
         Args:
             grader: shared by all episodes of a run.
             tools: names of the tools to offer, None for all: list_files, search, view, edit,
-                replace_lines, create, undo, run_tests, shell, submit.
+                replace_lines, create, undo, run_tests, shell, submit. Or the name of a
+                published scaffold, see `agentrl.tools.preset`.
             system: text of the system message, "" for none; the issue is the user message.
             compact: short views with small line numbers, see `agentrl.tools.Editor`.
             grade_unsubmitted: also judge what was never submitted; otherwise it is unresolved.
@@ -87,6 +88,7 @@ class SweEnvironment(Environment):
             await sandbox.copy_in(folder, root)
         self._before = await list_files(sandbox, root)
         path = ":".join(f"{root}/{entry}".removesuffix("/.") for entry in swe.payload.paths)
+        env = {"PYTHONPATH": path}
         self.toolboxes = (
             Finder(sandbox, root),
             Editor(sandbox, root, start=_named(task.prompt), compact=self._compact),
@@ -96,12 +98,13 @@ class SweEnvironment(Environment):
                 python=self._python,
                 default=swe.payload.reproduction or "",
                 timeout=self._test_timeout,
-                env={"PYTHONPATH": path},
+                env=env,
             ),
             Shell(sandbox, root),
             Submit(self._submit),
         )
-        self._offered = chosen(super().tools, self._names)
+        own = super().tools
+        self._offered = offered(own, self._names, sandbox, root, self._submit, env=env)
         system = [Message("system", self._system)] if self._system else []
         return [*system, Message("user", task.prompt)]
 

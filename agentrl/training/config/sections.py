@@ -88,14 +88,17 @@ class _Limits(Section):
     """Give a group up when its first so many episodes all got the same reward; None: never."""
 
 
+Scaffold = Literal["mini-swe-agent", "swe-agent", "openhands"]
+
+
 class SweConfig(_Limits):
     """Repair a repository: the tests decide."""
 
     kind: Literal["swe"] = "swe"
     sandbox: SandboxConfig = DockerConfig()
     """Where the repository lives and the agent's commands run."""
-    tools: list[str] | None = None
-    """Names of the tools the policy gets; None is all of them."""
+    tools: list[str] | Scaffold | None = None
+    """Names of the tools the policy gets, or the tools of a published scaffold; None: all."""
     compact: bool = False
     """Views without docstrings, lines counted from the function's first: for small policies."""
     test_seconds: Annotated[float, Field(gt=0)] = 60.0
