@@ -167,6 +167,7 @@ class Episode:
             rewards read it, so that an episode can be judged again from the store.
         scores: every reward by name; "reward" is the composed one that is learned from.
         cause: for INFRA_ERROR, what broke.
+        guidance: which hint it was given, empty for none; see `agentrl.core.Guide`.
         source: "policy", "script", "replay": where its tokens come from.
         tools: the specifications of the tools that the policy was offered.
         timings: seconds by stage.
@@ -204,6 +205,11 @@ class Episode:
         return self.scores["reward"].value
 
     @property
+    def guided(self) -> bool:
+        """True when it was sampled with a hint in its context: no measure of the plain policy."""
+        return bool(self.guidance) and self.guidance.get("placement") != "teacher_only"
+
+    @property
     def trained_tokens(self) -> int:
         return int(sum(s.action_mask.sum() for s in self.segments))
 
@@ -222,3 +228,11 @@ class Group:
     @property
     def judged(self) -> list[Episode]:
         return [e for e in self.episodes if e.judged]
+
+
+def solved(episode: Episode, above: float = 0.0) -> bool:
+    """Did the episode do its task? What the environment says counts before the reward, which says
+    so by being more than `above`."""
+    if "resolved" in episode.outcome:
+        return bool(episode.outcome["resolved"])
+    return episode.judged and episode.reward > above

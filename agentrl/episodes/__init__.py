@@ -9,6 +9,7 @@ from agentrl.episodes.dialects import (
     instructions,
 )
 from agentrl.episodes.formats import ChatFormats
+from agentrl.episodes.inform import informed
 from agentrl.episodes.rerender import rerender
 from agentrl.episodes.runner import Limits, Runner
 from agentrl.episodes.scheduler import RunsEpisodes, Scheduler
@@ -29,6 +30,7 @@ __all__ = [
     "detect_dialect",
     "dialect",
     "dialects",
+    "informed",
     "instructions",
     "rerender",
 ]

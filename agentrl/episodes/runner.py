@@ -13,6 +13,7 @@ from agentrl.core import (
     Engine,
     Episode,
     Generation,
+    Guide,
     InfraError,
     Message,
     Reward,
@@ -79,18 +80,20 @@ class Runner:
     def __post_init__(self) -> None:
         self._formats = ChatFormats(self.tokenizer, self.dialect)
 
-    async def run(self, task: Task, seed: int) -> Episode:
-        """One episode, whatever happens.
+    async def run(self, task: Task, seed: int, *, guide: Guide | None = None) -> Episode:
+        """One episode, whatever happens, with the hints of a guide if there is one.
 
         What the policy causes ends in its own status; everything else (a dead sandbox, an
         environment that raises) ends in INFRA_ERROR with the cause. Only cancellation raises.
         """
+        guide = guide or Guide()
         episode = Episode(task, id=f"{task.id}-{seed:016x}", seed=seed, source=self.source)
+        episode.guidance = dict(guide.note)
         started = time.perf_counter()
         environment: Environment | None = None
         try:
             environment = self.make_environment()
-            await self._play(episode, environment)
+            await self._play(episode, environment, guide)
             if self.judged:
                 await self._close_book(episode, environment)
         except InfraError as error:
@@ -109,10 +112,11 @@ class Runner:
     def with_sampling(self, sampling: Sampling) -> Runner:
         return replace(self, sampling=sampling)
 
-    async def _play(self, episode: Episode, environment: Environment) -> None:
+    async def _play(self, episode: Episode, environment: Environment, guide: Guide) -> None:
         started = time.perf_counter()
         opening = await maybe_await(environment.reset(episode.task))
-        episode.prompt = [Message("user", opening)] if isinstance(opening, str) else list(opening)
+        plain = [Message("user", opening)] if isinstance(opening, str) else opening
+        episode.prompt = guide.open(plain)
         episode.timings["reset"] = time.perf_counter() - started
         episode.tools = [tool.spec for tool in environment.tools.values()]
         transcript = Transcript(self._formats.of(episode.tools))
@@ -120,7 +124,7 @@ class Runner:
         deadline = asyncio.timeout(self.limits.seconds)
         try:
             async with deadline:
-                episode.status = await self._talk(episode, environment, transcript)
+                episode.status = await self._talk(episode, environment, transcript, guide)
         except TimeoutError:
             if not deadline.expired():  # the environment's own, which the policy did not cause
                 raise
@@ -129,7 +133,7 @@ class Runner:
             episode.segments = transcript.segments()
 
     async def _talk(
-        self, episode: Episode, environment: Environment, transcript: Transcript
+        self, episode: Episode, environment: Environment, transcript: Transcript, guide: Guide
     ) -> Status:
         for index in range(self.limits.turns):
             room = min(self.limits.tokens_per_turn, self.limits.tokens - len(transcript.tokens))
@@ -148,7 +152,8 @@ class Runner:
             if said.finish_reason == "length" and room < self.limits.tokens_per_turn:
                 return Status.MAX_TOKENS
             if index + 1 < self.limits.turns:
-                transcript.add_observations(observation.messages, index, turn.calls)
+                turn.observations = guide.before(index + 1, turn.observations)
+                transcript.add_observations(turn.observations, index, turn.calls)
         return Status.MAX_TURNS
 
     async def _generate(

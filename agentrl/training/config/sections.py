@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, Tag, model_validator
+from pydantic import BaseModel, Field, Tag, ValidationError, model_validator
 
+from agentrl.guidance.settings import GuidanceSettings
+from agentrl.learner.presets import merge
 from agentrl.learner.settings import LearnerSettings
 from agentrl.training.config.base import CUSTOM, Section, by_kind
 from agentrl.training.config.engines import EngineConfig, TransformersConfig
@@ -216,6 +218,8 @@ class TrainConfig(Section):
 
     steps: Annotated[int, Field(ge=1)] = 100
     """Batches of groups to train on."""
+    rollouts: Annotated[int | None, Field(ge=1)] = None
+    """Stop after the step in which so many training episodes were reached, guided ones counted."""
     tasks_per_step: Annotated[int, Field(ge=1)] = 8
     """Tasks of one step; each gets `learner.group_size` episodes."""
     eval_every: Annotated[int, Field(ge=0)] = 0
@@ -311,12 +315,29 @@ class RunConfig(Section):
     """How weights are learned."""
     train: TrainConfig = TrainConfig()
     """The loop."""
+    guidance: GuidanceSettings | None = None
+    """What to do when every rollout of a group fails; see docs/guidance.md."""
     warmstart: WarmstartConfig | None = None
     """Imitation before reinforcement learning; none when left out."""
     eval: EvalConfig = EvalConfig()
     """The measurement."""
     run: RunSection = RunSection()
     """The run directory."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _guidance_tells_the_learner(cls, given: Any) -> Any:
+        """Settings of the learner that belong to the guidance; what the file says itself counts."""
+        if not isinstance(given, dict) or not isinstance(given.get("guidance"), dict):
+            return given
+        learner = given.get("learner", {})
+        try:
+            told = GuidanceSettings.model_validate(given["guidance"]).learner_defaults()
+        except ValidationError:
+            return given  # the section's own check says what is wrong
+        if not told or not isinstance(learner, dict):
+            return given
+        return {**given, "learner": merge(told, learner)}
 
     def plain(self) -> dict[str, Any]:
         """The resolved configuration as JSON-able values; reading it gives this object again."""

@@ -1,0 +1,284 @@
+"""Doors with two dials of ten marks: a policy that guesses opens one in a hundred tries.
+
+Each door has a code of its own. The policy (a small transformer) was shown how dials are turned, and
+what to do when it is told a mark: by episodes of a script with codes of its own, half of them with
+the hint of some level in the prompt. So with a hint it can open doors whose codes it does not know,
+and without one it guesses. What is measured is how often it opens them without any hint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import random
+import re
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from agentrl.core import Attempt, Episode, Group, Guide, Message, Score, Task, derive_seed, solved
+from agentrl.environments import Environment, Observation
+from agentrl.episodes import ChatFormats, Limits, Runner, Scheduler, dialect, informed
+from agentrl.guidance import Guidance, GuidanceSettings, Means, Sources, build_guidance
+from agentrl.tools import tool
+
+if TYPE_CHECKING:
+    from agentrl.core import Engine, Turn
+    from agentrl.learner import LearnerSettings
+    from agentrl.models import Policy
+
+MARKS = "abcdefghij"
+NAMES = ("oak", "elm", "ash", "fir")
+LEVELS = ("The dials have ten marks.", "First '{0}'.", "First '{0}' then '{1}'.")
+"""What hints of growing detail say; only the last two help."""
+TUTOR = "Task: {task} Write hint {level}. {reference}"
+WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 200, 600, 64, 5e-3
+GROUP, TURNS = 8, 2
+
+
+class Door(Environment):
+    """Two dials, one after the other; the door opens when both stand right. Nothing is told before
+    the end."""
+
+    def reset(self, task: Task) -> str:
+        self.code, self.dialled = str(task.payload["code"]), ""
+        return task.prompt
+
+    @tool
+    async def dial(self, mark: str) -> str:
+        """Turn the next dial."""
+        self.dialled += mark
+        self.done = len(self.dialled) >= len(self.code)
+        return "turned"
+
+    async def step(self, turn: Turn) -> Observation:
+        """A message without a call is one dial that was not turned."""
+        if turn.calls:
+            return await super().step(turn)
+        self.dialled += "?"
+        self.done = len(self.dialled) >= len(self.code)
+        return Observation([Message("user", "turned")], done=self.done)
+
+    async def finish(self, episode: Episode) -> dict[str, Any]:
+        opened = self.dialled == self.code
+        right = [float(a == b) for a, b in zip(self.dialled, self.code, strict=False)]
+        return {"resolved": opened, "step_scores": right}
+
+
+@dataclass(slots=True)
+class Opened:
+    """1 for an open door."""
+
+    name: str = "opened"
+
+    async def score(self, episode: Episode) -> Score:
+        return Score(float(episode.outcome["resolved"]))
+
+
+def doors(seed: int) -> list[Task]:
+    """The doors of a seed; their codes are known to whoever hints, and to nobody else."""
+    rng = random.Random(derive_seed(seed, "codes"))
+    codes = {name: "".join(rng.sample(MARKS, TURNS)) for name in NAMES}
+    return [door(name, code) for name, code in codes.items()]
+
+
+def door(name: str, code: str) -> Task:
+    """One door, with the hints of every level in its reference."""
+    hints = [text.format(*code) for text in LEVELS]
+    reference = {"hints": hints, "hint": hints[-1], "solution": " ".join(code), "plan": hints[-1]}
+    reference |= {"knowledge": [hints[0]], "planning": [hints[1]], "solving": [hints[2]]}
+    return Task(name, f"Open the {name} door.", payload={"code": code}, reference=reference)
+
+
+def call(mark: str) -> str:
+    return f"[dial(mark='{mark}')]"
+
+
+def opener(seed: int) -> Generator[str, str, None]:
+    """Dials the marks that a hint tells, and guesses the others."""
+    rng = random.Random(seed)
+    heard = yield ""
+    told = re.findall(r"'(\w)'", heard.partition("Hint:")[2])
+    for at in range(TURNS):
+        yield call(told[at] if at < len(told) else rng.choice(MARKS))
+
+
+def tutor(seed: int) -> Generator[str, str, None]:
+    """Writes the hint that it is asked for, from the solution that it is shown."""
+    heard = yield ""
+    found = re.search(r"Write hint (\d)\. Solution: (.) (.)", heard)
+    assert found is not None
+    yield LEVELS[int(found[1]) - 1].format(found[2], found[3])
+
+
+@dataclass(slots=True)
+class Run:
+    """What a training run came to: share of doors opened without a hint, before and after.
+
+    Attributes:
+        rollouts: training episodes, guided ones included; guided: how many of them those were.
+        hinted: share opened by the guided episodes of the first and of the last quarter.
+    """
+
+    before: float
+    after: float
+    rollouts: int
+    guided: int
+    updates: int
+    hinted: float = 0.0
+
+
+class Building:
+    """The doors of a seed, the warm-started policy, and training from there."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.tasks = seed, doors(seed)
+        self.policy = warm_policy(seed)
+
+    async def train(
+        self,
+        guidance: GuidanceSettings | None,
+        *,
+        rollouts: int,
+        rate: float = 1e-3,
+        learner: Mapping[str, Any] | None = None,
+        evaluated: int = 30,
+    ) -> Run:
+        """GRPO until so many training episodes were made, with the guidance's help or without.
+
+        Args:
+            learner: settings beside those of the guidance.
+            evaluated: unhinted episodes of each door, before and after.
+        """
+        from agentrl.engines import TransformersEngine
+        from agentrl.engines.policy_chat import PolicyChat
+        from agentrl.learner import Learner, LearnerSettings
+        from agentrl.learner.presets import merge
+
+        policy = copy.deepcopy(self.policy)
+        engine = TransformersEngine(policy)
+        told = guidance.learner_defaults() if guidance is not None else {}
+        own = {"algorithm": "grpo", "learning_rate": rate, "group_size": GROUP}
+        settings = LearnerSettings(**merge(merge(told, own), dict(learner or {})))
+        scheduler = Scheduler(runner(engine, policy), concurrency=256)
+        model = Learner(policy, settings)
+        help = None
+        if guidance is not None:
+            sources = Sources(policy=PolicyChat(engine, policy.tokenizer))
+            help = build_guidance(guidance, sources, steps=rollouts // (GROUP * len(self.tasks)))
+        means = Means(
+            scheduler.attempt,
+            engine,
+            lambda token: policy.tokenizer.decode([token]),
+            policy.tokenizer.specials,
+            informing(policy),
+        )
+        run = Run(await self._opened(scheduler, evaluated), 0.0, 0, 0, 0)
+        try:
+            while run.rollouts < rollouts:
+                groups = await self._update(scheduler, help, means, run)
+                async with engine.paused():
+                    model.step(groups)
+                    engine.weights_updated(model.version)
+            run.after = await self._opened(scheduler, evaluated)
+            return run
+        finally:
+            await engine.close()
+
+    async def _update(
+        self, scheduler: Scheduler, help: Guidance | None, means: Means, run: Run
+    ) -> list[Group]:
+        """One step's groups, helped; counted in `run`."""
+        run.updates += 1
+        drawn = derive_seed(self.seed, "train", run.updates)
+        guides = await help.before(self.tasks, run.updates, drawn) if help is not None else {}
+        groups = await scheduler.collect(self.tasks, GROUP, seed=drawn, guides=guides)
+        run.rollouts += GROUP * len(self.tasks)
+        if help is None:
+            return groups
+        assisted = await help.assist(groups, run.updates, drawn, means)
+        run.rollouts += len(assisted.rollouts)
+        run.guided += len(assisted.rollouts)
+        run.hinted = assisted.metrics["guided_solved_rate"]
+        return assisted.groups
+
+    async def _opened(self, scheduler: Scheduler, count: int) -> float:
+        """Share of unhinted episodes that open their door; never with a guide."""
+        drawn = derive_seed(self.seed, "evaluate")
+        groups = await scheduler.collect(self.tasks, count, seed=drawn)
+        episodes = [e for g in groups for e in g.episodes]
+        assert not any(e.guidance for e in episodes)
+        return sum(map(solved, episodes)) / len(episodes)
+
+
+def runner(engine: Engine, policy: Policy, source: str = "policy") -> Runner:
+    return Runner(
+        engine,
+        policy.tokenizer,
+        dialect("pythonic"),
+        Door,
+        Opened(),
+        Limits(turns=TURNS, tokens=600, tokens_per_turn=16),
+        source=source,
+    )
+
+
+def informing(policy: Policy) -> Any:
+    """Puts a guide's hints into the record of an episode; see `agentrl.episodes.informed`."""
+    formats = ChatFormats(policy.tokenizer, dialect("pythonic"))
+    return lambda episode, guide: informed(episode, guide, formats.of(episode.tools))
+
+
+@lru_cache(maxsize=4)
+def warm_policy(seed: int) -> Policy:
+    """The policy that guesses, and does what a hint tells; about a tenth of a million weights."""
+    return asyncio.run(_warm(seed))
+
+
+async def _warm(seed: int) -> Policy:
+    from agentrl.engines import ScriptedEngine
+    from agentrl.learner import Learner, LearnerSettings
+    from agentrl.models import tiny_policy, train_tokenizer
+
+    words = [t.prompt for t in doors(seed)] + [call(m) for m in MARKS] + ["turned"]
+    words += [f"Hint: {text.format(a, b)}" for text in LEVELS for a in MARKS for b in MARKS[:3]]
+    policy = tiny_policy(
+        train_tokenizer([*words, TUTOR] * 4, 340),
+        hidden=64,
+        layers=2,
+        heads=2,
+        kv_heads=1,
+        head_dim=32,
+        max_positions=512,
+        seed=derive_seed(seed, "weights"),
+    )
+    shown = await _shown(policy, seed)
+    rng = random.Random(derive_seed(seed, "batches"))
+    learner = Learner(
+        policy,
+        LearnerSettings(
+            learning_rate=WARM_RATE, schedule="linear", total_steps=WARM_STEPS, warmup_steps=10
+        ),
+    )
+    for _ in range(WARM_STEPS):
+        learner.imitate(rng.sample(shown, WARM_BATCH))
+    return policy
+
+
+async def _shown(policy: Policy, seed: int) -> list[Episode]:
+    """Episodes of the scripts, with codes that no door has for long: of doors with and without
+    hints, and of a tutor who writes them."""
+    from agentrl.engines import ScriptedEngine
+
+    rng = random.Random(derive_seed(seed, "shown"))
+    attempts, lessons = [], []
+    for number in range(WARM_EPISODES):
+        task = door(rng.choice(NAMES), "".join(rng.choices(MARKS, k=TURNS)))
+        level = number % (len(LEVELS) + 2)  # 0 and one more: no hint
+        told = task.reference["hints"][level - 1] if 0 < level <= len(LEVELS) else ""
+        hint = [Message("user", f"Hint: {told}")] if told else []
+        attempts.append(Attempt(task, derive_seed(seed, "show", number), Guide(hint)))
+    engine = ScriptedEngine(opener, policy.tokenizer)
+    shown = await Scheduler(runner(engine, policy, "script"), 256).attempt(attempts)
+    return shown + lessons
