@@ -15,6 +15,14 @@ from agentrl.core.errors import (
     TaskFileError,
 )
 from agentrl.core.messages import Image, Message, ToolCall, ToolResult
+from agentrl.core.restore import (
+    FileSnapshot,
+    NoSnapshot,
+    Restorable,
+    RestorableSandbox,
+    RestoreError,
+    Start,
+)
 from agentrl.core.sandbox import (
     PYTEST_IMPORTS,
     ExecResult,
@@ -38,14 +46,19 @@ __all__ = [
     "Engine",
     "Episode",
     "ExecResult",
+    "FileSnapshot",
     "Generation",
     "Group",
     "Image",
     "InfraError",
     "Message",
     "ModelError",
+    "NoSnapshot",
     "Origin",
     "Process",
+    "Restorable",
+    "RestorableSandbox",
+    "RestoreError",
     "Reward",
     "Sampling",
     "Sandbox",
@@ -56,6 +69,7 @@ __all__ = [
     "Segment",
     "SegmentBuilder",
     "Span",
+    "Start",
     "Status",
     "Task",
     "TaskFileError",

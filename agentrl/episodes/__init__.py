@@ -8,6 +8,7 @@ from agentrl.episodes.dialects import (
     dialects,
     instructions,
 )
+from agentrl.episodes.forks import States, go_back, prefix
 from agentrl.episodes.formats import ChatFormats
 from agentrl.episodes.rerender import rerender
 from agentrl.episodes.runner import Limits, Runner
@@ -25,10 +26,13 @@ __all__ = [
     "RunsEpisodes",
     "Scheduler",
     "Slots",
+    "States",
     "Transcript",
     "detect_dialect",
     "dialect",
     "dialects",
+    "go_back",
     "instructions",
+    "prefix",
     "rerender",
 ]

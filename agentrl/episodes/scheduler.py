@@ -7,13 +7,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from agentrl.core import Episode, Group, Sampling, Status, Task, derive_seed
+from agentrl.core import Episode, Group, Sampling, Start, Status, Task, derive_seed
+
+HOPELESS = frozenset({"restore_diverged", "restore_failed"})
+"""What trying again does not mend."""
 
 
 class RunsEpisodes(Protocol):
     """What a scheduler schedules: a `Runner`, or a program behind the gateway."""
 
-    async def run(self, task: Task, seed: int) -> Episode:
+    async def run(self, task: Task, seed: int, start: Start | None = None) -> Episode:
         """One episode, whatever happens; only cancellation raises."""
         ...
 
@@ -74,6 +77,22 @@ class Scheduler:
         found = {group.key: group async for group in groups}
         return [found[(task.id,)] for task in tasks]
 
+    async def fork(self, start: Start, count: int, *, seed: int) -> Group:
+        """`count` episodes that take up another at one turn, as a group of their own key: what is
+        compared inside it is what was done from there on."""
+        running = [
+            asyncio.ensure_future(
+                self._episode(start.task, derive_seed(seed, *start.key, n), start)
+            )
+            for n in range(count)
+        ]
+        try:
+            return Group(start.key, list(await asyncio.gather(*running)))
+        finally:
+            for episode in running:
+                episode.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
     async def _group(self, task: Task, size: int, seed: int, first: int | None) -> Group:
         running = [
             asyncio.ensure_future(self._episode(task, derive_seed(seed, task.id, member)))
@@ -90,17 +109,17 @@ class Scheduler:
                 episode.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _episode(self, task: Task, seed: int) -> Episode:
+    async def _episode(self, task: Task, seed: int, start: Start | None = None) -> Episode:
         for attempt in range(self.retries + 1):
             async with self._slots:
                 if self.on_start:
                     self.on_start(task)
-                episode = await self.runner.run(
-                    task, derive_seed(seed, "retry", attempt) if attempt else seed
-                )
+                drawn = derive_seed(seed, "retry", attempt) if attempt else seed
+                run = self.runner.run
+                episode = await (run(task, drawn, start) if start else run(task, drawn))
             if self.on_episode:
                 self.on_episode(episode)
-            if episode.status != Status.INFRA_ERROR:
+            if episode.status != Status.INFRA_ERROR or episode.cause in HOPELESS:
                 break
         return episode
 
