@@ -197,8 +197,10 @@ def prefix(start: Start, chat: ChatFormat) -> Transcript:
         return transcript
     transcript.open(episode.prompt)
     for index, turn in enumerate(episode.turns[: start.turn]):
-        said, origin = _said(episode, turn, index)
+        said, origin, sampled = _said(episode, turn, index)
         transcript.add_turn(said, index, turn.tokens[: turn.forced].tolist(), origin)
+        if not sampled:  # the record itself had taken it over as context
+            transcript.forget_sampled()
         last = index + 1 == start.turn
         if last:
             _check_tokens(start, transcript)
@@ -209,20 +211,20 @@ def prefix(start: Start, chat: ChatFormat) -> Transcript:
     return transcript
 
 
-def _said(episode: Episode, turn: Turn, index: int) -> tuple[Generation, Origin]:
-    """What was sampled in a turn, with the versions that its segment knows, and the origin of what
-    it was made to begin with."""
+def _said(episode: Episode, turn: Turn, index: int) -> tuple[Generation, Origin, bool]:
+    """What was sampled in a turn, with the versions that its segment knows; the origin of what it
+    was made to begin with; and whether the record has it as sampled."""
     tokens, logprobs = turn.tokens[turn.forced :], turn.logprobs[turn.forced :]
-    versions, origin = np.full(len(tokens), -1, np.int32), Origin.PROMPT
+    versions, origin, sampled = np.full(len(tokens), -1, np.int32), Origin.PROMPT, False
     for segment in episode.segments:
         mine = segment.action_mask & (segment.turn == index)
         if mine.sum() == len(tokens):
-            versions = segment.weights[mine]
+            versions, sampled = segment.weights[mine], True
             first = int(np.flatnonzero(mine)[0]) if len(tokens) else 0
             if turn.forced and segment.origin[first - 1] == Origin.HINT:
                 origin = Origin.HINT
     reason: Any = turn.finish_reason
-    return Generation(tokens, logprobs, versions, reason), origin
+    return Generation(tokens, logprobs, versions, reason), origin, sampled
 
 
 def _check_tokens(start: Start, transcript: Transcript) -> None:
