@@ -102,6 +102,12 @@ class SegmentBuilder:
             )
         self._extend(tokens, Origin.SAMPLED, turn, logprobs, weights)
 
+    def forget_sampled(self) -> None:
+        """Sampled tokens become prompt: context of what follows, and never trained."""
+        for i, origin in enumerate(self._origin):
+            if origin == Origin.SAMPLED:
+                self._origin[i], self._logprobs[i], self._weights[i] = int(Origin.PROMPT), 0.0, -1
+
     def _extend(
         self,
         tokens: Sequence[int],
@@ -136,6 +142,8 @@ class Turn:
 
     Attributes:
         tokens: int32[N] as sampled; logprobs: float32[N].
+        forced: how many of them, from the first, were given and not sampled (see `Start.head`);
+            their log-probability is 0.
         text: the tokens decoded, without the end-of-turn token.
         calls: parsed from the text; `results` answer them in the same order.
         observations: the messages that the environment added.
@@ -152,6 +160,7 @@ class Turn:
     observations: list[Message] = field(default_factory=list)
     rewards: dict[str, float] = field(default_factory=dict)
     finish_reason: str = "stop"
+    forced: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -170,6 +179,9 @@ class Episode:
         guidance: which hint it was given, empty for none; see `agentrl.core.Guide`.
         source: "policy", "script", "replay": where its tokens come from.
         tools: the specifications of the tools that the policy was offered.
+        branch: of an episode that took up another (see `Start`): {"episode": its id, "turn": the
+            first new one, "how": "start", "snapshot" or "replay", "checked": observations that
+            were compared}.
         timings: seconds by stage.
     """
 
@@ -186,6 +198,7 @@ class Episode:
     guidance: dict[str, Any] = field(default_factory=dict)
     source: str = "policy"
     tools: list[dict[str, Any]] = field(default_factory=list)
+    branch: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
 
     # Short on purpose: asyncio and tracebacks print what they hold, and an episode is megabytes.

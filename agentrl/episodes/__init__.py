@@ -8,6 +8,7 @@ from agentrl.episodes.dialects import (
     dialects,
     instructions,
 )
+from agentrl.episodes.forks import States, go_back, prefix
 from agentrl.episodes.formats import ChatFormats
 from agentrl.episodes.inform import informed
 from agentrl.episodes.rerender import rerender
@@ -26,11 +27,14 @@ __all__ = [
     "RunsEpisodes",
     "Scheduler",
     "Slots",
+    "States",
     "Transcript",
     "detect_dialect",
     "dialect",
     "dialects",
     "informed",
+    "go_back",
     "instructions",
+    "prefix",
     "rerender",
 ]

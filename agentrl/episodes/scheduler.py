@@ -7,15 +7,30 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from agentrl.core import Attempt, Episode, Group, Guide, Sampling, Status, Task, derive_seed
+from agentrl.core import (
+    Attempt,
+    Episode,
+    Group,
+    Guide,
+    Sampling,
+    Start,
+    Status,
+    Task,
+    derive_seed,
+)
+
+HOPELESS = frozenset({"restore_diverged", "restore_failed"})
+"""What trying again does not mend."""
 
 
 class RunsEpisodes(Protocol):
     """What a scheduler schedules: a `Runner`, or a program behind the gateway."""
 
-    async def run(self, task: Task, seed: int, *, guide: Guide | None = None) -> Episode:
+    async def run(
+        self, task: Task, seed: int, start: Start | None = None, guide: Guide | None = None
+    ) -> Episode:
         """One episode, whatever happens; only cancellation raises (and ConfigError, from one that
-        cannot give hints)."""
+        cannot be given hints)."""
         ...
 
     def with_sampling(self, sampling: Sampling) -> RunsEpisodes:
@@ -85,14 +100,32 @@ class Scheduler:
         hopeless_after: int | None = None,
         guides: Mapping[str, Guide] | None = None,
     ) -> list[Group]:
-        """All groups, in the order of `tasks`; `guides` as in `groups`."""
+        """All groups, in the order of `tasks`; the rest is as in `groups`."""
         groups = self.groups(tasks, size, seed=seed, hopeless_after=hopeless_after, guides=guides)
         found = {group.key: group async for group in groups}
         return [found[(task.id,)] for task in tasks]
 
+    async def fork(self, start: Start, count: int, *, seed: int) -> Group:
+        """`count` episodes that take up another at one turn, as a group of their own key: what is
+        compared inside it is what was done from there on."""
+        running = [
+            asyncio.ensure_future(
+                self._episode(start.task, derive_seed(seed, *start.key, n), start)
+            )
+            for n in range(count)
+        ]
+        try:
+            return Group(start.key, list(await asyncio.gather(*running)))
+        finally:
+            for episode in running:
+                episode.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
     async def attempt(self, attempts: Sequence[Attempt]) -> list[Episode]:
-        """Single episodes, each with its own hints, in the order of `attempts`."""
-        running = [asyncio.ensure_future(self._episode(a.task, a.seed, a.guide)) for a in attempts]
+        """Single episodes, each with its own hints and beginning, in the order of `attempts`."""
+        running = [
+            asyncio.ensure_future(self._episode(a.task, a.seed, a.start, a.guide)) for a in attempts
+        ]
         try:
             return list(await asyncio.gather(*running))
         finally:
@@ -104,7 +137,9 @@ class Scheduler:
         self, task: Task, size: int, seed: int, first: int | None, guide: Guide | None
     ) -> Group:
         running = [
-            asyncio.ensure_future(self._episode(task, derive_seed(seed, task.id, member), guide))
+            asyncio.ensure_future(
+                self._episode(task, derive_seed(seed, task.id, member), guide=guide)
+            )
             for member in range(size)
         ]
         try:
@@ -118,16 +153,18 @@ class Scheduler:
                 episode.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _episode(self, task: Task, seed: int, guide: Guide | None) -> Episode:
+    async def _episode(
+        self, task: Task, seed: int, start: Start | None = None, guide: Guide | None = None
+    ) -> Episode:
         for attempt in range(self.retries + 1):
             async with self._slots:
                 if self.on_start:
                     self.on_start(task)
                 drawn = derive_seed(seed, "retry", attempt) if attempt else seed
-                episode = await self.runner.run(task, drawn, guide=guide)
+                episode = await self.runner.run(task, drawn, start, guide)
             if self.on_episode:
                 self.on_episode(episode)
-            if episode.status != Status.INFRA_ERROR:
+            if episode.status != Status.INFRA_ERROR or episode.cause in HOPELESS:
                 break
         return episode
 

@@ -16,7 +16,8 @@ async def repair(group: Group, help: Help, means: Means) -> list[Episode]:
     """For each failed member whose steps are scored and largely right, the first of `branches`
     continuations from its first wrong step that succeeds; the hint is read there."""
     s = help.settings
-    attempts, sources = [], []
+    attempts: list[Attempt] = []
+    sources: list[str] = []
     for number, episode in enumerate(group.judged):
         turn = repair_point(episode, s.placement.wrong_below, s.placement.at_least)
         if turn is None or succeeded(episode, s.trigger):
@@ -46,7 +47,7 @@ async def branch(group: Group, help: Help, means: Means) -> list[Episode]:
     s = help.settings
     assert means.scorer is not None, "the engine cannot score"
     assert means.decode is not None
-    attempts = []
+    attempts: list[Attempt] = []
     for number, episode in enumerate(group.judged):
         entropy = await entropies(episode, means.scorer)
         if entropy is None or not help.affords(len(attempts) + s.search.branches):

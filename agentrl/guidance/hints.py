@@ -37,8 +37,11 @@ class Provider(Protocol):
         personal: hints are made for one attempt, not for a group.
     """
 
-    levels: int
-    personal: bool
+    @property
+    def levels(self) -> int: ...
+
+    @property
+    def personal(self) -> bool: ...
 
     async def hint(self, ask: Ask, level: int) -> str | None:
         """The hint of a level (from 1); None when it has none for this task.

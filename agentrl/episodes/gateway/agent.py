@@ -15,6 +15,7 @@ from agentrl.core import (
     InfraError,
     Reward,
     Sampling,
+    Start,
     Status,
     Task,
 )
@@ -46,8 +47,11 @@ class AgentRunner:
     def with_sampling(self, sampling: Sampling) -> AgentRunner:
         return replace(self, sampling=sampling)
 
-    async def run(self, task: Task, seed: int, *, guide: Guide | None = None) -> Episode:
-        """One episode, whatever happens; see `Runner.run`.
+    async def run(
+        self, task: Task, seed: int, start: Start | None = None, guide: Guide | None = None
+    ) -> Episode:
+        """One episode, whatever happens; see `Runner.run`. A program cannot take up another's
+        episode: with `start` it fails with cause `restore_failed`.
 
         A program that raises has failed by infrastructure, unless the policy's limits had ended
         the session: then that is how the episode ended.
@@ -58,6 +62,10 @@ class AgentRunner:
                 where="guidance",
                 fix="leave `guidance` out, or use an environment",
             )
+        if start is not None:
+            refused = Episode(task, id=f"{task.id}-{seed:016x}", seed=seed)
+            fail(refused, "restore_failed", "an agent program begins at the start of a task")
+            return refused
         session = self.gateway.open(task, id=f"{task.id}-{seed:016x}", seed=seed)
         session.sampling = self.sampling
         started = time.perf_counter()
