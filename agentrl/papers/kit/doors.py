@@ -25,7 +25,6 @@ from agentrl.tools import tool
 
 if TYPE_CHECKING:
     from agentrl.core import Engine, Turn
-    from agentrl.learner import LearnerSettings
     from agentrl.models import Policy
 
 MARKS = "abcdefghij"
@@ -237,7 +236,6 @@ def warm_policy(seed: int) -> Policy:
 
 
 async def _warm(seed: int) -> Policy:
-    from agentrl.engines import ScriptedEngine
     from agentrl.learner import Learner, LearnerSettings
     from agentrl.models import tiny_policy, train_tokenizer
 
