@@ -169,7 +169,8 @@ class SweEnvironment(Environment):
 
     async def finish(self, episode: Episode) -> dict[str, Any]:
         """Judge the work: {"submitted", "modified", "diff", "resolved", "f2p_passed",
-        "f2p_total", "p2p_passed", "p2p_total", "grading", "refused", "flags"}.
+        "f2p_total", "p2p_passed", "p2p_total", "grading", "refused", "flags"}, and when tests ran,
+        "failures" (of those that must pass).
 
         "flags" are signs of an attempt to win without repairing, see `flags`. "grading" is
         "tests", or why there are no test results: "not_submitted", "too_large", "timeout", "died",

@@ -17,8 +17,8 @@ NAMES = ("concept", "method", "detailed")
 TUTOR = (
     "You are a tutor. A student could not do the task below; you know how it is done. Write"
     " {count} hints of growing detail. Never reveal the answer itself.\n\nTask:\n{task}\n\n"
-    "How it is done:\n{reference}\n\nWhat the student did:\n{attempt}\n\nAnswer with one JSON object whose keys are"
-    " {names}."
+    "How it is done:\n{reference}\n\nWhat the student did:\n{attempt}\n\n"
+    "Answer with one JSON object whose keys are {names}."
 )
 LONGEST = 6000
 

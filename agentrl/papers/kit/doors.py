@@ -1,9 +1,9 @@
 """Doors with two dials of ten marks: a policy that guesses opens one in a hundred tries.
 
-Each door has a code of its own. The policy (a small transformer) was shown how dials are turned, and
-what to do when it is told a mark: by episodes of a script with codes of its own, half of them with
-the hint of some level in the prompt. So with a hint it can open doors whose codes it does not know,
-and without one it guesses. What is measured is how often it opens them without any hint.
+Each door has a code of its own. The policy (a small transformer) was shown how dials are turned,
+and what to do when it is told a mark: by episodes of a script with codes of its own, most of them
+with the hint of some level in the prompt. So with a hint it can open doors whose codes it does not
+know, and without one it guesses. What is measured is how often it opens them without any hint.
 """
 
 from __future__ import annotations
