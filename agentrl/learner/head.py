@@ -85,7 +85,7 @@ def full_divergence(
             theirs = _log_softmax(other_head(o.to(h.dtype)), scale)
         if top is not None and top < mine.shape[-1]:
             best = mine.detach().topk(top, -1).indices
-            mine, theirs = (_with_tail(p.gather(-1, best)) for p in (mine, theirs))
+            mine, theirs = (with_tail(p.gather(-1, best)) for p in (mine, theirs))
         return distance(mine, theirs, direction, mix)
 
     parts = []
@@ -106,7 +106,7 @@ def distance(mine: Tensor, theirs: Tensor, direction: str, mix: float = 0.5) -> 
     return (1.0 - mix) * own + mix * (theirs.exp() * (theirs - middle)).sum(-1)
 
 
-def _with_tail(logps: Tensor) -> Tensor:
+def with_tail(logps: Tensor) -> Tensor:
     """[N, k + 1], the log-probabilities of k tokens and of all others together."""
     rest = 1.0 - logps.exp().sum(-1, keepdim=True)
     return torch.cat([logps, rest.clamp(min=torch.finfo(logps.dtype).tiny).log()], -1)

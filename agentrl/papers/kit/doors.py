@@ -12,7 +12,7 @@ import asyncio
 import copy
 import random
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -31,8 +31,8 @@ MARKS = "abcdefghij"
 NAMES = ("oak", "elm", "ash", "fir")
 LEVELS = ("The dials have ten marks.", "First '{0}'.", "First '{0}' then '{1}'.")
 """What hints of growing detail say; only the last two help."""
-TUTOR = "Task: {task} Write hint {level}. {reference}"
-WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 200, 600, 64, 5e-3
+TUTOR = "Write hint {level}. {reference}"
+WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 500, 800, 64, 2e-3
 GROUP, TURNS = 8, 2
 
 
@@ -85,8 +85,7 @@ def doors(seed: int) -> list[Task]:
 def door(name: str, code: str) -> Task:
     """One door, with the hints of every level in its reference."""
     hints = [text.format(*code) for text in LEVELS]
-    reference = {"hints": hints, "hint": hints[-1], "solution": " ".join(code), "plan": hints[-1]}
-    reference |= {"knowledge": [hints[0]], "planning": [hints[1]], "solving": [hints[2]]}
+    reference = {"solution": " ".join(code), "hint": hints[-1], "plan": hints[-1]}
     return Task(name, f"Open the {name} door.", payload={"code": code}, reference=reference)
 
 
@@ -106,7 +105,7 @@ def opener(seed: int) -> Generator[str, str, None]:
 def tutor(seed: int) -> Generator[str, str, None]:
     """Writes the hint that it is asked for, from the solution that it is shown."""
     heard = yield ""
-    found = re.search(r"Write hint (\d)\. Solution: (.) (.)", heard)
+    found = re.search(r"Write hint (\d)\. solution: (.) (.)", heard)
     assert found is not None
     yield LEVELS[int(found[1]) - 1].format(found[2], found[3])
 
@@ -133,7 +132,7 @@ class Building:
 
     def __init__(self, seed: int) -> None:
         self.seed, self.tasks = seed, doors(seed)
-        self.policy = warm_policy(seed)
+        self.policy = warm_policy()
 
     async def train(
         self,
@@ -211,12 +210,17 @@ class Building:
         return sum(map(solved, episodes)) / len(episodes)
 
 
-def runner(engine: Engine, policy: Policy, source: str = "policy") -> Runner:
+def runner(
+    engine: Engine,
+    policy: Policy,
+    make: Callable[[], Environment] = Door,
+    source: str = "policy",
+) -> Runner:
     return Runner(
         engine,
         policy.tokenizer,
         dialect("pythonic"),
-        Door,
+        make,
         Opened(),
         Limits(turns=TURNS, tokens=600, tokens_per_turn=16),
         source=source,
@@ -229,54 +233,61 @@ def informing(policy: Policy) -> Any:
     return lambda episode, guide: informed(episode, guide, formats.of(episode.tools))
 
 
-@lru_cache(maxsize=4)
-def warm_policy(seed: int) -> Policy:
-    """The policy that guesses, and does what a hint tells; about a tenth of a million weights."""
-    return asyncio.run(_warm(seed))
+@lru_cache(maxsize=1)
+def warm_policy() -> Policy:
+    """The policy that guesses, does what a hint tells, and writes hints from a solution: about a
+    tenth of a million weights, the same for every seed."""
+    return asyncio.run(_warm())
 
 
-async def _warm(seed: int) -> Policy:
+async def _warm() -> Policy:
     from agentrl.learner import Learner, LearnerSettings
     from agentrl.models import tiny_policy, train_tokenizer
 
-    words = [t.prompt for t in doors(seed)] + [call(m) for m in MARKS] + ["turned"]
+    words = [t.prompt for t in doors(0)] + [call(m) for m in MARKS] + ["turned"]
     words += [f"Hint: {text.format(a, b)}" for text in LEVELS for a in MARKS for b in MARKS[:3]]
+    words += [TUTOR.format(level=n, reference="solution: a b") for n in (1, 2, 3)]
     policy = tiny_policy(
-        train_tokenizer([*words, TUTOR] * 4, 340),
+        train_tokenizer(words * 4, 340),
         hidden=64,
         layers=2,
         heads=2,
         kv_heads=1,
         head_dim=32,
         max_positions=512,
-        seed=derive_seed(seed, "weights"),
+        seed=derive_seed(0, "weights"),
     )
-    shown = await _shown(policy, seed)
-    rng = random.Random(derive_seed(seed, "batches"))
-    learner = Learner(
-        policy,
-        LearnerSettings(
-            learning_rate=WARM_RATE, schedule="linear", total_steps=WARM_STEPS, warmup_steps=10
-        ),
+    shown = await _shown(policy)
+    rng = random.Random(derive_seed(0, "batches"))
+    settings = LearnerSettings(
+        learning_rate=WARM_RATE, schedule="linear", total_steps=WARM_STEPS, warmup_steps=10
     )
+    learner = Learner(policy, settings)
     for _ in range(WARM_STEPS):
         learner.imitate(rng.sample(shown, WARM_BATCH))
     return policy
 
 
-async def _shown(policy: Policy, seed: int) -> list[Episode]:
-    """Episodes of the scripts, with codes that no door has for long: of doors with and without
-    hints, and of a tutor who writes them."""
+async def _shown(policy: Policy) -> list[Episode]:
+    """Episodes of the scripts, with codes of their own: doors with and without hints, and a tutor
+    who writes hints."""
     from agentrl.engines import ScriptedEngine
 
-    rng = random.Random(derive_seed(seed, "shown"))
+    rng = random.Random(derive_seed(0, "shown"))
     attempts, lessons = [], []
     for number in range(WARM_EPISODES):
-        task = door(rng.choice(NAMES), "".join(rng.choices(MARKS, k=TURNS)))
+        code, seed = "".join(rng.choices(MARKS, k=TURNS)), derive_seed(0, "show", number)
+        task = door(rng.choice(NAMES), code)
+        if number % 5 == 0:
+            level = rng.randint(1, len(LEVELS))
+            asked = TUTOR.format(level=level, reference=f"solution: {' '.join(code)}")
+            lessons.append(Attempt(Task("lesson", asked), seed))
+            continue
         level = rng.choices(range(len(LEVELS) + 1), [0.2, 0.1, 0.3, 0.4])[0]
-        told = task.reference["hints"][level - 1] if 0 < level <= len(LEVELS) else ""
-        hint = [Message("user", f"Hint: {told}")] if told else []
-        attempts.append(Attempt(task, derive_seed(seed, "show", number), Guide(hint)))
-    engine = ScriptedEngine(opener, policy.tokenizer)
-    shown = await Scheduler(runner(engine, policy, "script"), 256).attempt(attempts)
-    return shown + lessons
+        hint = [Message("user", f"Hint: {LEVELS[level - 1].format(*code)}")] if level else []
+        attempts.append(Attempt(task, seed, Guide(hint)))
+    opening = runner(ScriptedEngine(opener, policy.tokenizer), policy, source="script")
+    teaching = runner(ScriptedEngine(tutor, policy.tokenizer), policy, Environment, "script")
+    teaching.judged = False
+    shown = await Scheduler(opening, 256).attempt(attempts)
+    return shown + await Scheduler(teaching, 256).attempt(lessons)
