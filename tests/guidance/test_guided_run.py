@@ -94,14 +94,15 @@ def test_a_budget_of_rollouts_ends_the_run(world: Path) -> None:
         assert store.checkpoints.latest() == done.steps
     assert done.steps < 3
     assert done.after is not None
-    assert counts[-1] >= 7 > counts[-1] - (counts[-1] - (counts[-2] if len(counts) > 1 else 0))
+    assert counts[-1] >= 7
+    assert all(count < 7 for count in counts[:-1])
 
 
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
         (["guidance.kind=guide", "learner.ratio.hints=keep"], "guidance.train.context"),
-        (["guidance.kind=sagee"], "there are: agent_rlvr"),
+        (["guidance.kind=sagee"], "did you mean sage"),
         (["guidance.kind=sage", "guidance.ladder=[{kind: teacher, model: {name: x}}]"], "ladder"),
         (["guidance.kind=sage", "guidance.trigger.kind=never"], "trigger"),
     ],
