@@ -104,7 +104,7 @@ class Rungs:
         for t, n in shown:
             text = await self.providers[t].hint(ask, n)
             if text and text.strip():
-                texts.append(clip(text.strip(), self.settings.tiers[t].characters))
+                texts.append(clip(text, self.settings.tiers[t].characters))
         if not texts:
             self.missed += 1
             return None
