@@ -34,6 +34,7 @@ async def _properties(seed: int) -> list[Property]:
         parents = {e.id: e for e in group.episodes}
         branches = [e for e in grown.episodes if e.branch]
         pairs = [(parents[e.branch["episode"]], e) for e in branches]
+        begins = [_kept(child) for _, child in pairs]
         ranks = [await _rank(woods, *pair) for pair in pairs]
         best = [
             await _rank(woods, parents[e.branch["episode"]], e)
@@ -46,7 +47,7 @@ async def _properties(seed: int) -> list[Property]:
         Property("size of the group", FIRST * (1 + BRANCHES), len(grown.episodes)),
         Property("branches of each rollout", [BRANCHES] * FIRST, _counts(branches, parents)),
         Property("branches that share their parent's prefix", len(pairs), sum(map(_shares, pairs))),
-        Property("trained tokens are those behind it", 0, max(_trained_early(p) for p in pairs)),
+        Property("training begins at that token", [_chosen(p) for p in pairs], begins),
         Property("rank by entropy is among the first 20", 1, max(ranks) < 20),
         Property("with k = 1 it is the highest", [0] * len(best), best),
         Property("branches in the first stage and the second", [1, 0], stages),
@@ -70,13 +71,13 @@ def _shares(pair: tuple[Episode, Episode]) -> bool:
     return bool(np.array_equal(mine, theirs))
 
 
-def _trained_early(pair: tuple[Episode, Episode]) -> int:
-    """Trained tokens of a branch beyond all of its tokens less the prefix and what it observed."""
+def _chosen(pair: tuple[Episode, Episode]) -> int:
+    """Where the token that a branch draws anew stands in its parent."""
     parent, child = pair
-    segment = child.segments[0]
-    return int(segment.action_mask[: _kept(child)].sum()) + int(
-        child.trained_tokens > len(segment) - _kept(child)
-    )
+    segment, turn = parent.segments[0], child.branch["turn"]
+    sampled = np.flatnonzero(segment.action_mask)
+    earlier = int((segment.turn[sampled] < turn).sum())
+    return int(sampled[earlier + child.turns[turn].forced])
 
 
 async def _rank(woods: Grove, parent: Episode, child: Episode) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from agentrl.core import Attempt, Episode, Group, Guide, Message, Score, Task, solved
+from agentrl.core import Attempt, Episode, Guide, Message, Score, Task, solved
 from agentrl.core.taskfile import read_tasks
 from agentrl.engines import ScriptedEngine
 from agentrl.environments.swe import Grader, SweEnvironment, SynthSettings, synthesise
@@ -156,15 +156,16 @@ async def test_feedback_also_knows_the_agents_own_last_test_run(pool, grader, ta
 
 
 def searching(seed: int) -> Generator[str, str, None]:
-    """Looks for the guidance's words everywhere, without writing them down itself."""
+    """Looks for the guidance's words in all files and in what processes were started with, without
+    writing them down itself."""
     head, tail = CANARY[:7], CANARY[7:]
     yield ""
-    where = "/proc/*/environ /proc/*/cmdline"
-    yield (
-        f"[shell(command='h={head}; t={tail}; for d in / ; do grep -rlaIs --exclude-dir=proc "
-        f'--exclude-dir=sys "$h""$t" $d 2>/dev/null; done; grep -las "$h""$t" {where}; '
-        f'env | grep -c "$h""$t"; echo searched\')]'
+    look = (
+        f"h={head}; t={tail}; grep -rlas --exclude-dir=proc --exclude-dir=sys $h$t /; "
+        "for f in /proc/[0-9]*/environ /proc/[0-9]*/cmdline; do "
+        "case $(tr -d '\\0' < $f 2>/dev/null) in *$h$t*) echo $f; esac; done; echo searched"
     )
+    yield f"[shell(command={look!r})]"
     yield "[submit()]"
 
 
@@ -174,22 +175,20 @@ async def test_privileged_text_never_reaches_the_sandbox(pool, grader, task: Tas
         {1: [Message("user", CANARY)]},
         {"level": 1, "hint": CANARY},
     )
-    task = Task(**{name: getattr(task, name) for name in task.__slots__})
-    task.reference = {**task.reference, "extra_tests": {}}
     runs = scheduler(pool, grader, searching)
-    hinted, plain = await runs.attempt([Attempt(task, 7, guide), Attempt(task, 7)])
+    (hinted,) = await runs.attempt([Attempt(task, 7, guide)])
+    (plain,) = await runs.attempt([Attempt(task, 7)])
     for episode in (hinted, plain):
         said = episode.turns[0].results[0].text
-        assert "searched" in said
-        found = [line for line in said.splitlines() if line.startswith("/")]
-        assert found == [] or all("/proc/" in line for line in found), said
+        lines = [line for line in said.splitlines() if line]
+        # Only grep's own arguments hold the words, while it runs.
+        assert lines[-1] == "searched", said
+        assert not [line for line in lines if line.startswith("/")], said
     told = [m.content for m in hinted.prompt if m.hint]
-    assert f"The solution: {CANARY}" in told
-    same = [(c.name, c.arguments) for t in hinted.turns for c in t.calls]
-    assert same == [(c.name, c.arguments) for t in plain.turns for c in t.calls]
-    assert hinted.turns[0].results[0].text == plain.turns[0].results[0].text
+    assert told == [CANARY, f"The solution: {CANARY}"]
+    assert [m.content for m in hinted.turns[0].observations if m.hint] == [CANARY]
     assert not any(m.hint for m in plain.prompt)
-    assert Group((task.id,), [hinted]).episodes[0].outcome["diff"] == plain.outcome["diff"]
+    assert hinted.turns[0].results[0].text == plain.turns[0].results[0].text
 
 
 async def test_many_wait_for_their_own_feedback(pool, grader, task: Task) -> None:

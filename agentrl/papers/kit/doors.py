@@ -12,7 +12,7 @@ import asyncio
 import copy
 import random
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,8 @@ from agentrl.core import Attempt, Episode, Group, Guide, Message, Score, Task, d
 from agentrl.environments import Environment, Observation
 from agentrl.episodes import ChatFormats, Limits, Runner, Scheduler, dialect, informed
 from agentrl.guidance import Guidance, GuidanceSettings, Means, Sources, build_guidance
+from agentrl.papers.kit.world import on_one_thread
+from agentrl.papers.registry import Measured
 from agentrl.tools import tool
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ NAMES = ("oak", "elm", "ash", "fir")
 LEVELS = ("The dials have ten marks.", "First '{0}'.", "First '{0}' then '{1}'.")
 """What hints of growing detail say; only the last two help."""
 TUTOR = "Write hint {level}. {reference}"
-WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 500, 800, 64, 2e-3
+WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 400, 800, 64, 3e-3
 GROUP, TURNS = 8, 2
 
 
@@ -291,3 +293,47 @@ async def _shown(policy: Policy) -> list[Episode]:
     teaching.judged = False
     shown = await Scheduler(opening, 256).attempt(attempts)
     return shown + await Scheduler(teaching, 256).attempt(lessons)
+
+
+STAYS, RISES = 0.15, 0.5
+"""Share of doors opened without a hint: at most, after training without help; at least, with it."""
+
+
+def compare(
+    seeds: Sequence[int],
+    guidance: GuidanceSettings,
+    *,
+    rollouts: int,
+    rate: float = 1e-3,
+    learner: Mapping[str, Any] | None = None,
+) -> Measured:
+    """GRPO alone and with guidance, from one start, with the same number of rollouts: passes when
+    the unhinted success stays low without help and rises with it, on every seed."""
+    return on_one_thread(_compare(seeds, guidance, rollouts, rate, learner or {}))
+
+
+async def _compare(
+    seeds: Sequence[int],
+    guidance: GuidanceSettings,
+    rollouts: int,
+    rate: float,
+    learner: Mapping[str, Any],
+) -> Measured:
+    rows: list[list[str | int | float]] = []
+    passed = True
+    for seed in seeds:
+        building = Building(seed)
+        found: dict[str, Run] = {}
+        for name, help in (("GRPO", None), (guidance.kind, guidance)):
+            own = learner if help is not None else {}
+            run = await building.train(help, rollouts=rollouts, rate=rate, learner=own)
+            found[name] = run
+            rows.append([seed, name, run.before, run.after, run.rollouts, run.guided])
+        passed &= holds(found["GRPO"], found[guidance.kind])
+    columns = ["seed", "method", "opened before", "after", "rollouts", "of them guided"]
+    return Measured(passed, columns, rows)
+
+
+def holds(alone: Run, helped: Run) -> bool:
+    """The effect: both began at a guess, one stayed there, the other opens doors without hints."""
+    return alone.before <= 0.05 and alone.after <= STAYS and helped.after >= RISES
