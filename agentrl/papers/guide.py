@@ -1,4 +1,4 @@
-"""Paper 51, Guide: a failed group is rolled out with a hint and learned as if there had been none."""
+"""Paper 51, Guide: a failed group is rolled out with a hint, and learned as if without one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agentrl.papers.kit.doors import compare
 from agentrl.papers.registry import Measured
 
 CLAIM = (
-    "Where about one rollout in a hundred succeeds, GRPO stays there; hinted rollouts, learned with "
+    "Where one group in a hundred has a success, GRPO stays there; hinted rollouts, learned with "
     "the ratio to the context without the hint, make the policy succeed without it."
 )
 ROLLOUTS = 1600

@@ -14,7 +14,7 @@ from agentrl.papers.kit.doors import LEVELS, TUTOR, compare
 from agentrl.papers.registry import Measured
 
 CLAIM = (
-    "Where about one rollout in a hundred succeeds, GRPO stays there; with hints of its own, level "
+    "Where one group in a hundred has a success, GRPO stays there; with hints of its own, level "
     "by level, the policy comes to succeed without any."
 )
 ROLLOUTS = 1600

@@ -1,4 +1,4 @@
-"""Doors with two dials of ten marks: a policy that guesses opens one in a hundred tries.
+"""Doors with three dials of ten marks: a policy that guesses opens one in a thousand tries.
 
 Each door has a code of its own. The policy (a small transformer) was shown how dials are turned,
 and what to do when it is told a mark: by episodes of a script with codes of its own, most of them
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 MARKS = "abcdefghij"
 NAMES = ("oak", "elm", "ash", "fir")
-LEVELS = ("The dials have ten marks.", "First '{0}'.", "First '{0}' then '{1}'.")
-"""What hints of growing detail say; only the last two help."""
+LEVELS = ("First '{0}'.", "First '{0}' then '{1}'.", "First '{0}' then '{1}' then '{2}'.")
+"""What hints of growing detail say."""
 TUTOR = "Write hint {level}. {reference}"
-WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 400, 800, 64, 3e-3
-GROUP, TURNS = 8, 2
+WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 350, 800, 48, 3e-3
+GROUP, TURNS = 8, 3
 
 
 class Door(Environment):
-    """Two dials, one after the other; the door opens when both stand right. Nothing is told before
-    the end."""
+    """Dials, one after the other; the door opens when all of them stand right. Nothing is told
+    before the end."""
 
     def reset(self, task: Task) -> str:
         self.code, self.dialled = str(task.payload["code"]), ""
@@ -107,9 +107,9 @@ def opener(seed: int) -> Generator[str, str, None]:
 def tutor(seed: int) -> Generator[str, str, None]:
     """Writes the hint that it is asked for, from the solution that it is shown."""
     heard = yield ""
-    found = re.search(r"Write hint (\d)\. solution: (.) (.)", heard)
+    found = re.search(r"Write hint (\d)\. solution: (.) (.) (.)", heard)
     assert found is not None
-    yield LEVELS[int(found[1]) - 1].format(found[2], found[3])
+    yield LEVELS[int(found[1]) - 1].format(*found.groups()[1:])
 
 
 @dataclass(slots=True)
@@ -247,8 +247,8 @@ async def _warm() -> Policy:
     from agentrl.models import tiny_policy, train_tokenizer
 
     words = [t.prompt for t in doors(0)] + [call(m) for m in MARKS] + ["turned"]
-    words += [f"Hint: {text.format(a, b)}" for text in LEVELS for a in MARKS for b in MARKS[:3]]
-    words += [TUTOR.format(level=n, reference="solution: a b") for n in (1, 2, 3)]
+    words += [f"Hint: {text.format(a, b, a)}" for text in LEVELS for a in MARKS for b in MARKS[:3]]
+    words += [TUTOR.format(level=n, reference="solution: a b c") for n in (1, 2, 3)]
     policy = tiny_policy(
         train_tokenizer(words * 4, 340),
         hidden=64,
@@ -285,7 +285,7 @@ async def _shown(policy: Policy) -> list[Episode]:
             asked = TUTOR.format(level=level, reference=f"solution: {' '.join(code)}")
             lessons.append(Attempt(Task("lesson", asked), seed))
             continue
-        level = rng.choices(range(len(LEVELS) + 1), [0.2, 0.1, 0.3, 0.4])[0]
+        level = rng.choices(range(len(LEVELS) + 1), [0.2, 0.2, 0.2, 0.4])[0]
         hint = [Message("user", f"Hint: {LEVELS[level - 1].format(*code)}")] if level else []
         attempts.append(Attempt(task, seed, Guide(hint)))
     opening = runner(ScriptedEngine(opener, policy.tokenizer), policy, source="script")
