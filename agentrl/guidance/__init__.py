@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentrl.guidance.assist import Assisted, Guidance
+from agentrl.guidance.assist import Assisted, Guidance, add_metrics
 from agentrl.guidance.hints import Ask, Hint, Provider, Rungs
 from agentrl.guidance.presets import PRESETS
 from agentrl.guidance.providers import Sources, make_provider
@@ -20,6 +20,7 @@ __all__ = [
     "Provider",
     "Rungs",
     "Sources",
+    "add_metrics",
     "build_guidance",
     "make_provider",
 ]

@@ -11,7 +11,7 @@ from agentrl.core import Episode, Group, Guide, Task, derive_seed
 from agentrl.guidance import retire, search
 from agentrl.guidance.branch import branch, repair
 from agentrl.guidance.hints import Ask, Rungs
-from agentrl.guidance.leaks import flag_leaks
+from agentrl.guidance.leaks import flag_leaks, mentions_hint
 from agentrl.guidance.merge import merged
 from agentrl.guidance.quiet import inform
 from agentrl.guidance.search import Help, Levels, Means
@@ -19,6 +19,8 @@ from agentrl.guidance.settings import GuidanceSettings
 from agentrl.guidance.trigger import fires, succeeded, success_rate
 
 KEPT_VISITS = 32
+RATES = ("unguided_solved_rate", "guided_solved_rate", "guided_level_mean", "hints_missing")
+"""Metrics that do not add up over the rounds of a step."""
 
 
 @dataclass(slots=True)
@@ -155,6 +157,12 @@ class Guidance:
         return Help(self.settings, self.rungs, means, self._cap(step), seed, self.settings.budget)
 
 
+def add_metrics(total: dict[str, float], more: Mapping[str, float]) -> None:
+    """Counts of several rounds add up, rates are those of the last."""
+    for name, value in more.items():
+        total[name] = value if name in RATES else total.get(name, 0.0) + value
+
+
 async def _as_is(group: Group) -> tuple[list[Group], list[Episode]]:
     return [group], []
 
@@ -184,6 +192,7 @@ def _metrics(
         "guided_rollouts": float(len(help.spent)),
         "guided_rollouts_broken": float(len(help.spent) - len(made)),
         "guided_leaks": float(leaks),
+        "unguided_mentions_hint": float(sum(map(mentions_hint, plain))),
         "unguided_solved_rate": _share(plain, trigger),
         "guided_solved_rate": _share([*made, *first], trigger),
         "hints_missing": float(help.rungs.missed),

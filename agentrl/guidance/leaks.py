@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from agentrl.core import Episode
 
 _WORD = re.compile(r"\w+")
+_SPOKEN = re.compile(
+    r"\b(?:the|your|this|that) (?:hint|guidance)\b|\bhinted\b|\bas (?:the )?hint", re.IGNORECASE
+)
 
 
 def quoted(episode: Episode, words: int) -> str:
@@ -16,9 +19,7 @@ def quoted(episode: Episode, words: int) -> str:
     hint = _words(str(episode.guidance.get("hint", "")))
     if len(hint) < words:
         return ""
-    shown = [m.content for m in episode.prompt if not m.hint]
-    shown += [m.content for t in episode.turns for m in t.observations if not m.hint]
-    known = {run for text in shown for run in _runs(_words(text), words)}
+    known = {run for text in _shown(episode) for run in _runs(_words(text), words)}
     told = set(_runs(hint, words)) - known
     for turn in episode.turns:
         for run in _runs(_words(turn.text), words):
@@ -28,11 +29,11 @@ def quoted(episode: Episode, words: int) -> str:
 
 
 def mentions_hint(episode: Episode) -> bool:
-    """The policy speaks of having been given a hint."""
-    said = " ".join(turn.text for turn in episode.turns).lower()
-    return bool(episode.guidance) and bool(
-        re.search(r"\b(?:the|your|this) (?:hint|guidance)\b|\bhinted\b|\bas (?:the )?hint", said)
-    )
+    """The policy speaks of a hint that nothing but guidance can have given it; in an episode without
+    any, it has learned to."""
+    if any(re.search(r"\b(?:hint|guidance)", text, re.IGNORECASE) for text in _shown(episode)):
+        return False
+    return any(_SPOKEN.search(turn.text) for turn in episode.turns)
 
 
 def flag_leaks(episodes: Sequence[Episode], words: int) -> Mapping[str, str]:
@@ -43,6 +44,12 @@ def flag_leaks(episodes: Sequence[Episode], words: int) -> Mapping[str, str]:
         if said:
             episode.guidance["leak"] = found[episode.id] = said
     return found
+
+
+def _shown(episode: Episode) -> list[str]:
+    """What the policy was shown beside its hints."""
+    shown = [m.content for m in episode.prompt if not m.hint]
+    return shown + [m.content for t in episode.turns for m in t.observations if not m.hint]
 
 
 def _words(text: str) -> list[str]:

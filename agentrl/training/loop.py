@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentrl.core import ConfigError, Episode, Group, Task, derive_seed, solved
+from agentrl.guidance import add_metrics
 from agentrl.rewards import gra_metrics
 from agentrl.store import RunStore
 from agentrl.training.build import Workbench, brings_policy, load_tasks, make_policy, workbench
@@ -207,7 +208,7 @@ class Trainer:
             drawn = derive_seed(seed, "step", step, "assist", turn)
             helped = await helper.assist(groups, step, drawn)
             guided.extend(helped.rollouts)
-            judged.update(helped.metrics)
+            add_metrics(judged, helped.metrics)
             return helped.groups
 
         batch = await collect_batch(collect, self._sampler, step - 1, self._config.learner, assist)

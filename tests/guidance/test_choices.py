@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from agentrl.core import Check, ConfigError, Group, InfraError, Score, Status, Task
 from agentrl.guidance import PRESETS, Ask, GuidanceSettings, Sources
 from agentrl.guidance.hints import clip
-from agentrl.guidance.leaks import flag_leaks, quoted
+from agentrl.guidance.leaks import flag_leaks, mentions_hint, quoted
 from agentrl.guidance.merge import merged
 from agentrl.guidance.providers.attempts import feedback
 from agentrl.guidance.providers.written import cut
@@ -289,6 +289,16 @@ def test_quoting_a_hint_is_found_and_quoting_the_task_is_not() -> None:
     spoken = episode(1.0, 5, said=["As the hint says, go left."], guidance={"hint": "go left"})
     assert set(flag_leaks([*made, spoken], 8)) == {"door-0", "door-5"}
     assert made[0].guidance["leak"]
+
+
+def test_a_policy_that_speaks_of_hints_it_was_not_given_is_found() -> None:
+    spoken = episode(0.0, said=["The hint tells me to go left."])
+    assert mentions_hint(spoken)
+    assert not mentions_hint(episode(0.0, said=["I go left."]))
+    about = replace(TASK, prompt="Look at the hint on the wall.")
+    assert not mentions_hint(episode(0.0, task=about, said=["The hint says left."]))
+    helped = assist(guidance("ghpo"), [Group(("door",), [spoken])], Rollouts(lambda *_: 0.0))
+    assert helped.metrics["unguided_mentions_hint"] == 1
 
 
 def test_leaking_episodes_are_left_out_where_that_is_asked() -> None:
