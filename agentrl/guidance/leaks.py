@@ -29,8 +29,8 @@ def quoted(episode: Episode, words: int) -> str:
 
 
 def mentions_hint(episode: Episode) -> bool:
-    """The policy speaks of a hint that nothing but guidance can have given it; in an episode without
-    any, it has learned to."""
+    """The policy speaks of a hint that nothing but guidance can have given it; in an episode
+    without any, it has learned to."""
     if any(re.search(r"\b(?:hint|guidance)", text, re.IGNORECASE) for text in _shown(episode)):
         return False
     return any(_SPOKEN.search(turn.text) for turn in episode.turns)

@@ -34,7 +34,8 @@ NAMES = ("oak", "elm", "ash", "fir")
 LEVELS = ("First '{0}'.", "First '{0}' then '{1}'.", "First '{0}' then '{1}' then '{2}'.")
 """What hints of growing detail say."""
 TUTOR = "Write hint {level}. {reference}"
-WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 350, 800, 48, 3e-3
+WIDTH, LAYERS = 32, 2
+WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 400, 800, 32, 5e-3
 GROUP, TURNS = 8, 3
 
 
@@ -251,12 +252,12 @@ async def _warm() -> Policy:
     words += [TUTOR.format(level=n, reference="solution: a b c") for n in (1, 2, 3)]
     policy = tiny_policy(
         train_tokenizer(words * 4, 340),
-        hidden=64,
-        layers=2,
+        hidden=WIDTH,
+        layers=LAYERS,
         heads=2,
         kv_heads=1,
-        head_dim=32,
-        max_positions=512,
+        head_dim=WIDTH // 2,
+        max_positions=256,
         seed=derive_seed(0, "weights"),
     )
     shown = await _shown(policy)
