@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from agentrl.core import Group, Task
 from agentrl.learner import LearnerSettings
 from agentrl.learner.credit import has_signal
-from agentrl.training.sampler import TaskSampler
 
 Collect = Callable[[Sequence[Task], int], Awaitable[list[Group]]]
 """Runs a group of episodes for each task; the number is that of the round, from 0."""
+
+
+class Supplies(Protocol):
+    """Where the tasks of a step come from, see `agentrl.training.sampler`."""
+
+    def batch(self, step: int) -> list[Task]: ...
+
+    def others(self, step: int, turn: int, taken: set[str], count: int) -> list[Task]: ...
 
 
 @dataclass(slots=True)
@@ -31,7 +39,7 @@ class Batch:
 
 
 async def collect_batch(
-    collect: Collect, sampler: TaskSampler, step: int, settings: LearnerSettings
+    collect: Collect, sampler: Supplies, step: int, settings: LearnerSettings
 ) -> Batch:
     """The groups of a step; with `settings.refill`, groups that teach nothing are left out and
     other tasks are sampled in their place, as long as there are rounds and tasks.
