@@ -160,7 +160,8 @@ def path_of(url: str) -> Path:
             fix="give the path of a SQLite file that all runs can reach: /shared/failures.db, "
             "file:///shared/failures.db or sqlite:///shared/failures.db",
         )
-    return Path(unquote(parts.path))
+    path = unquote(parts.path)
+    return Path("/" + path.lstrip("/") if parts.scheme else path)
 
 
 def new_run_name() -> str:

@@ -45,7 +45,7 @@ def _sampler(config: RunConfig, tasks: Sequence[Task], per_step: int, seed: int)
     if isinstance(chosen, HorizonConfig):
         return HorizonSampler(tasks, per_step, seed, chosen)
     if isinstance(chosen, SelfPlayConfig):
-        from agentrl.training.self_play import SelfPlaySampler  # noqa
+        from agentrl.training.self_play import SelfPlaySampler
 
         return SelfPlaySampler(shuffled, seed, chosen)
     return shuffled
@@ -145,9 +145,7 @@ class SelectingSampler:
     """TraPO (paper 30): every task once an epoch; of the unlabelled ones only those count whose
     pass rates, against their own majority, develop like those of the labelled."""
 
-    def __init__(
-        self, shuffled: TaskSampler, tasks: Sequence[Task], config: TrapoConfig
-    ) -> None:
+    def __init__(self, shuffled: TaskSampler, tasks: Sequence[Task], config: TrapoConfig) -> None:
         self._shuffled = shuffled
         self._labelled = [t.id for t in tasks if not t.metadata.get("unlabelled")]
         self._unlabelled = [t.id for t in tasks if t.metadata.get("unlabelled")]
@@ -158,6 +156,7 @@ class SelectingSampler:
                 fix='mark tasks whose answer is unknown with "metadata": {"unlabelled": true}',
             )
         self.rates = PassRates()
+        self._epochs = 0
         self._selection = TrajectorySelection(
             warmup=config.warmup, top=config.top, above=config.above
         )
@@ -181,10 +180,15 @@ class SelectingSampler:
     def observe(self, step: int, groups: Sequence[Group]) -> None:
         self.rates.record(groups, _solved_or_of_the_majority(groups))
         self._shuffled.observe(step, groups)
-        self._selection.update(self.rates, self._labelled, self._unlabelled)
+        everyone = [*self._labelled, *self._unlabelled]
+        epochs = min(len(self.rates.history(task)) for task in everyone)
+        if epochs > self._epochs:
+            self._epochs = epochs
+            self._selection.update(self.rates, self._labelled, self._unlabelled)
 
     def state_dict(self) -> dict[str, Any]:
         return {
+            "epochs": self._epochs,
             "rates": self.rates.state_dict(),
             "shuffled": self._shuffled.state_dict(),
             "chosen": sorted(self.chosen),
@@ -193,7 +197,7 @@ class SelectingSampler:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.rates = PassRates(state["rates"])
         self._shuffled.load_state_dict(state["shuffled"])
-        self._selection.chosen = set(state["chosen"])
+        self._epochs, self._selection.chosen = int(state["epochs"]), set(state["chosen"])
 
     def _marked(self, task: Task) -> Task:
         unlabelled = bool(task.metadata.get("unlabelled"))

@@ -1,9 +1,9 @@
 """Failure replay: tasks whose group failed wait, and are sampled again by the policy of now.
 
 Who waits follows from the log alone (see `agentrl.store.failures`): a failed group makes its task
-wait; being tried again takes it off when it was solved often enough, or was tried in vain too often;
-when there are too many, one goes. DeepTravel (arXiv 2509.21842) replays tasks and not tokens; stored
-episodes can be added to such a group, off-policy.
+wait; being tried again takes it off when it was solved often enough, or was tried in vain too
+often; when there are too many, one goes. DeepTravel (arXiv 2509.21842) replays tasks and not
+tokens; stored episodes can be added to such a group, off-policy.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from agentrl.learner.settings import Coefficient, LearnerSettings
 from agentrl.store import FailureEvent, FailureLog, RunStore
 from agentrl.store.failures import content_of
 from agentrl.training.config.replay import Order, ReplayConfig, StoredConfig
+
 
 @dataclass(slots=True, frozen=True)
 class Waiting:

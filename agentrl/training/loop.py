@@ -97,9 +97,7 @@ class Trainer:
         """From the newest checkpoint (or the beginning) to the last step."""
         last = self._config.train.steps
         if not fresh:
-            self._done, self._remembered, drawn = restore_state(
-                store, self._policy, self._learner
-            )
+            self._done, self._remembered, drawn = restore_state(store, self._policy, self._learner)
             self._supply.load_state_dict(drawn)
             self._saved = self._done
         # What a killed run did beyond its checkpoint is done again, so it is forgotten here.

@@ -42,7 +42,7 @@ class BucketsConfig(Section):
 
 
 class PairsConfig(Section):
-    """A hard task that is solved now and then, and an easy one that fails now and then (paper 62)."""
+    """A hard task that is solved now and then with an easy one that fails now and then (paper 62)."""
 
     kind: Literal["pairs"] = "pairs"
     hard: tuple[Rate, Rate] = (0.0, 0.25)
