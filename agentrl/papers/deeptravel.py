@@ -1,7 +1,7 @@
 """Paper 18, DeepTravel: failed tasks come back, and the hard tail is solved within the budget.
 
-A small land of towns. One call asks for the trains of a town (answered from recorded calls, never
-live), the next message names the train to take; the verifier looks at the plan first and at the
+A small land of towns. One call asks for the trains (answered from recorded calls, never live), the
+next message names the one to take; the verifier looks at the plan first and at the
 turns only when the plan holds. For one town in five the right train is one that the warm-started
 policy takes about once in fifty: its group of eight mostly fails as a whole and teaches nothing.
 The same number of episodes is spent with failure replay and without. The constants (every step,
@@ -10,21 +10,20 @@ half of the batch, back until half of the group succeeds) are ours: the paper gi
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import copy
 import random
+import re
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentrl.core import Engine, Episode, Group, Sampling, Task, derive_seed
+from agentrl.core import Engine, Group, Sampling, Task, derive_seed
 from agentrl.environments.simulated import CallCache, SimulatedEnvironment
 from agentrl.environments.simulated.cache import Recorded
 from agentrl.episodes import Limits, Runner, Scheduler, dialect
-from agentrl.papers.kit.rollouts import values
 from agentrl.papers.kit.world import on_one_thread
 from agentrl.papers.registry import Measured
 from agentrl.rewards.judges.scripted import ScriptedChat
@@ -41,24 +40,39 @@ CLAIM = (
     "With replay of failed tasks the hard fifth of the tasks is solved within the budget; without "
     "it, at the same number of episodes, it is not. Verifier calls stop at the plan that fails."
 )
-TOWNS = (
-    "Arden Brill Corva Delph Eskel Farn Gorse Hallow Irden Jarrow Kelm Lorn Marle Norrow Oster Pell "
-    "Quill Rusk Soren Tarn Umber Vane Wick Yarrow Zell Ashby Birch Cole Dunn Ember"
-).split()
-HARD = 6
+TOWNS = [
+    "Arden",
+    "Brill",
+    "Corva",
+    "Delph",
+    "Eskel",
+    "Farn",
+    "Gorse",
+    "Hallow",
+    "Irden",
+    "Jarrow",
+    "Kelm",
+    "Lorn",
+    "Marle",
+    "Norrow",
+    "Oster",
+    "Pell",
+    "Quill",
+    "Rusk",
+    "Soren",
+    "Tarn",
+]
+HARD = 4
 TRAINS = ("T1", "T2", "T3", "T4")
 LIKING = (0.7, 0.26, 0.02, 0.02)
-STEPS, PER_STEP, GROUP = 20, 8, 8
+STEPS, PER_STEP, GROUP = 24, 4, 8
 REPLAY = ReplayConfig(every=1, share=0.5, evict=0.5, max_tries=50)
 SOLVED, GAIN = 0.5, 0.3
+_FENCED = re.compile(r"<data-\w+ (\w+)>\n(.*?)\n</data-", re.DOTALL)
 TOOL: dict[str, Any] = {
     "name": "trains",
-    "description": "Trains to a town.",
-    "parameters": {
-        "type": "object",
-        "properties": {"to": {"type": "string"}},
-        "required": ["to"],
-    },
+    "description": "What goes today.",
+    "parameters": {"type": "object", "properties": {}},
 }
 
 
@@ -80,18 +94,14 @@ def make_tasks(seed: int) -> list[Task]:
 
 def recorded() -> CallCache:
     """What the trains' office answered once: its file is all that is left of it."""
-    return CallCache(calls=[Recorded("trains", {"to": t}, " ".join(TRAINS)) for t in TOWNS])
+    return CallCache(calls=[Recorded("trains", {}, " ".join(TRAINS))])
 
 
-def traveller(town: str) -> Any:
+def traveller(seed: int) -> Generator[str, str, None]:
     """Looks up the trains, then takes one, mostly the first."""
-
-    def script(seed: int) -> Generator[str, str, None]:
-        yield ""
-        yield f'[trains(to="{town}")]'
-        yield random.Random(seed).choices(TRAINS, LIKING)[0]
-
-    return script
+    yield ""
+    yield "[trains()]"
+    yield random.Random(seed).choices(TRAINS, LIKING)[0]
 
 
 def verifier() -> Hierarchical:
@@ -99,11 +109,10 @@ def verifier() -> Hierarchical:
     and was it in what the office said?"""
 
     def answer(text: str, seed: int) -> dict[str, Any]:
-        result = text.rpartition("The result:\n")[2].strip()
-        if "The rubric:" in text:
-            rubric = text.partition("The rubric:\n")[2].partition("\n")[0].strip()
-            return {"passes": result == rubric}
-        return {"passes": result in text.partition("The result:")[0]}
+        given = dict(_FENCED.findall(text))
+        if "rubric" in given:
+            return {"passes": given["result"] == given["rubric"]}
+        return {"passes": given["result"] in given["turn"]}
 
     return Hierarchical(ScriptedChat(answer))
 
@@ -159,27 +168,24 @@ async def compare(seed: int) -> tuple[Found, Found, Found]:
     return start, plain, await train(policy, tasks, REPLAY, seed)
 
 
-async def imitated(tasks: Sequence[Task], seed: int, steps: int = 90) -> Policy:
+async def imitated(tasks: Sequence[Task], seed: int, steps: int = 40) -> Policy:
     """A small policy that travels as the script does."""
     from agentrl.engines import ScriptedEngine
     from agentrl.learner import Learner, LearnerSettings
     from agentrl.models import tiny_policy, train_tokenizer
 
-    words = [f'to {t} [trains(to="{t}")] {" ".join(TRAINS)}' for t in TOWNS] * 4
-    sizes = {"hidden": 64, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 32}
+    words = [f"to {town} [trains()] {' '.join(TRAINS)}" for town in TOWNS] * 4
+    sizes = {"hidden": 48, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 24}
     weights = derive_seed(seed, "weights")
-    policy = tiny_policy(train_tokenizer(words, 420), max_positions=512, seed=weights, **sizes)
-    episodes: list[Episode] = []
-    for task in tasks:
-        engine = ScriptedEngine(traveller(task.id), policy.tokenizer)
-        scheduler = Scheduler(runner(engine, policy))
-        shown = await scheduler.collect([task], 6, seed=derive_seed(seed, "script"))
-        episodes += shown[0].episodes
-    rates = {"schedule": "linear", "total_steps": steps, "learning_rate": 6e-3}
+    policy = tiny_policy(train_tokenizer(words, 380), max_positions=512, seed=weights, **sizes)
+    scheduler = Scheduler(runner(ScriptedEngine(traveller, policy.tokenizer), policy))
+    shown = await scheduler.collect(tasks, 8, seed=derive_seed(seed, "script"))
+    episodes = [e for group in shown for e in group.episodes]
+    rates = {"schedule": "linear", "total_steps": steps, "learning_rate": 5e-3}
     learner = Learner(policy, LearnerSettings(**rates))
     shuffled = random.Random(derive_seed(seed, "imitation"))
     for _ in range(steps):
-        learner.imitate(shuffled.sample(episodes, 60))
+        learner.imitate(shuffled.sample(episodes, 32))
     return policy
 
 
@@ -208,7 +214,7 @@ async def train(
     from agentrl.learner import Learner, LearnerSettings
 
     engine = TransformersEngine(policy)
-    learner = Learner(policy, LearnerSettings(group_size=GROUP, learning_rate=1.5e-3))
+    learner = Learner(policy, LearnerSettings(group_size=GROUP, learning_rate=2e-3))
     run = runner(engine, policy)
     scheduler = Scheduler(run, concurrency=PER_STEP * GROUP)
     supply = Supply(TaskSampler(tasks, PER_STEP, seed), tasks, replay, seed)
@@ -224,7 +230,7 @@ async def train(
                 supply.observe(step, groups)
                 episodes += sum(len(g.episodes) for g in groups)
                 calls += sum(len(e.scores["reward"].checks) for g in groups for e in g.judged)
-        last = await scheduler.collect(tasks, 2 * GROUP, seed=derive_seed(seed, "evaluate"))
+        last = await scheduler.collect(tasks, GROUP, seed=derive_seed(seed, "evaluate"))
     finally:
         await engine.close()
     return Found(

@@ -226,9 +226,9 @@ class RunStore:
         rows = self._database.read(f"SELECT * FROM failures{condition} ORDER BY key", values)
         return [Failure(r["step"], r["task"], json.loads(r["episodes"])) for r in rows]
 
-    def failure_log(self) -> FailureLog:
+    def failure_log(self, *, read_only: bool = False) -> FailureLog:
         """What became of the run's failed groups, see `FailureLog`."""
-        return FailureLog(self._database, self.name)
+        return FailureLog(self._database, "" if read_only else self.name)
 
     @property
     def name(self) -> str:

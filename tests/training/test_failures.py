@@ -269,7 +269,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_tries_its_failures_again_and_says_so(whole: Path) -> None:
     with RunStore.open(whole / "run", read_only=True) as store:
-        events = store.failure_log().events()
+        events = store.failure_log(read_only=True).events()
         tried = {(e.step, e.task) for e in events if e.event == "tried"}
         failed = {(e.step, e.task) for e in events if e.event == "failed"}
         metrics = store.metrics("train/replay/")
@@ -294,7 +294,9 @@ def test_a_killed_run_goes_on_to_the_bit(whole: Path, tmp_path: Path, fault: str
         RunStore.open(world / "run", read_only=True) as mine,
         RunStore.open(whole / "run", read_only=True) as theirs,
     ):
-        found, expected = ([_plain(e) for e in s.failure_log().events()] for s in (mine, theirs))
+        found, expected = (
+            [_plain(e) for e in s.failure_log(read_only=True).events()] for s in (mine, theirs)
+        )
     assert json.dumps(found) == json.dumps(expected)
 
 

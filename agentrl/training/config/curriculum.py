@@ -42,7 +42,7 @@ class BucketsConfig(Section):
 
 
 class PairsConfig(Section):
-    """A hard task that is solved now and then with an easy one that fails now and then (paper 62)."""
+    """A hard task that is solved now and then, paired with an easy one that fails now and then."""
 
     kind: Literal["pairs"] = "pairs"
     hard: tuple[Rate, Rate] = (0.0, 0.25)
@@ -83,8 +83,8 @@ class HorizonConfig(Section):
 
 
 class SelfPlayConfig(Section):
-    """One policy asks, answers and verifies, over documents (paper 17); needs `derive: [spell]` and
-    `group: spell` in the reward."""
+    """One policy asks, answers and verifies, over documents (paper 17); needs
+    {kind: spell_rule, group: [{kind: spell_roles}], derive: [{kind: spell}]} as the reward."""
 
     kind: Literal["self_play"] = "self_play"
     history: Annotated[int, Field(ge=0)] = 3
