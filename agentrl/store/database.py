@@ -65,7 +65,7 @@ class Database:
                 where=str(self.path),
                 fix="upgrade agentrl",
             )
-        if version == 0 and not read_only:
+        if version < VERSION and not read_only:
             with self.transaction():
                 for statement in filter(str.strip, TABLES.split(";")):
                     execute(statement)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 
 # `record` columns hold JSON and are what objects are rebuilt from; the other columns repeat the
 # parts that are asked for in queries (SQLite has no NaN and no lone surrogates, JSON has both).
+# Version 2 added `replay_log`; a database of version 1 gets it when it is next written.
 # A task is stored once however many episodes try it: its payload may hold a repository.
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -53,4 +54,11 @@ CREATE TABLE IF NOT EXISTS failures (
     key INTEGER PRIMARY KEY AUTOINCREMENT,
     step INTEGER NOT NULL, task TEXT NOT NULL, episodes TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS failures_by_task ON failures (task);
+
+CREATE TABLE IF NOT EXISTS replay_log (
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    run TEXT NOT NULL, step INTEGER NOT NULL, event TEXT NOT NULL,
+    task TEXT NOT NULL, content TEXT NOT NULL, solved REAL NOT NULL, reward REAL,
+    episodes TEXT NOT NULL, created REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS replay_log_by_run ON replay_log (run, step);
 """

@@ -16,12 +16,13 @@ from agentrl.rewards import gra_metrics
 from agentrl.store import RunStore
 from agentrl.training.build import Workbench, brings_policy, load_tasks, make_policy, workbench
 from agentrl.training.config import RunConfig
+from agentrl.training.curricula import make_supply
 from agentrl.training.evaluate import EvalResult, eval_tasks, measure, summarise
+from agentrl.training.failures import learner_settings
 from agentrl.training.guided import Helper
 from agentrl.training.preflight import preflight
 from agentrl.training.progress import Progress
 from agentrl.training.refill import Batch, collect_batch
-from agentrl.training.sampler import TaskSampler
 from agentrl.training.state import restore_state, save_state
 from agentrl.training.statistics import Interval
 
@@ -83,11 +84,13 @@ class Trainer:
             )
         self._config, self._progress = config, progress
         train_tasks = load_tasks(config.tasks.train, config.tasks.limit)
-        self._sampler = TaskSampler(train_tasks, config.train.tasks_per_step, config.train.seed)
+        self._supply = make_supply(config, train_tasks)
         self._held_out = eval_tasks(config) if config.tasks.eval else []
         self._policy = make_policy(config)
         self._weights = named_weights(self._policy)
-        self._learner: Learner = Learner(self._policy, config.learner)
+        self._learner: Learner = Learner(
+            self._policy, learner_settings(config.learner, config.replay)
+        )
         self._done = 0
         self._saved = -1
         self._rollouts = 0
@@ -98,10 +101,15 @@ class Trainer:
         last = self._config.train.steps
         if not fresh:
             self._done, self._remembered = restore_state(store, self._policy, self._learner)
+            self._supply.load_state_dict(self._remembered.get("sampler", {}))
             self._saved = self._done
         # What a killed run did beyond its checkpoint is done again, so it is forgotten here.
         await asyncio.to_thread(store.rewind, -1 if fresh else self._done, spare="imitation/")
         self._progress.begin(store.directory.name, steps=last, step=self._done)
+        with self._supply.opened(store, -1 if fresh else self._done):
+            return await self._train(store, last)
+
+    async def _train(self, store: RunStore, last: int) -> RunResult:
         async with workbench(self._config, self._policy, self._progress) as bench:
             await self._hand_over(bench)
             await self._preflight(bench)
@@ -180,7 +188,8 @@ class Trainer:
     ) -> tuple[Batch, dict[str, float]]:
         """The judged groups of a step, refilled where the learner asks for it, and what the
         rewards that compare them measured."""
-        size, seed = self._config.learner.group_size, self._config.train.seed
+        train = self._config.train
+        size, seed = train.group_size(step, self._config.learner.group_size), train.seed
         judged: dict[str, float] = {}
         guided: list[Episode] = []
 
@@ -195,9 +204,11 @@ class Trainer:
                 bench.scheduler.collect, seed=drawn, hopeless_after=hopeless, guides=guides
             )
             groups = await run(tasks, size)
-            if more := bench.rewards.derived(groups, drawn):
+            latest = groups
+            while more := bench.rewards.derived(latest, drawn):
                 self._progress.stage(f"step {step}: derived tasks", expected=len(more) * size)
-                groups += await run(more, size)
+                latest = await run(more, size)
+                groups = [*groups, *latest]
             judged.update(await bench.rewards.finish(groups))
             return groups
 
@@ -211,7 +222,7 @@ class Trainer:
             add_metrics(judged, helped.metrics)
             return helped.groups
 
-        batch = await collect_batch(collect, self._sampler, step - 1, self._config.learner, assist)
+        batch = await collect_batch(collect, self._supply, step - 1, self._config.learner, assist)
         batch.guided = guided
         return batch, judged
 
@@ -228,14 +239,15 @@ class Trainer:
         """Update the weights and store the step. Not to be interrupted: weights and `_done` must
         belong together whenever a checkpoint is written."""
         groups = batch.sampled
-        learned = self._learner.step(batch.teaching) | batch.metrics()
+        teaching = self._supply.with_stored(batch.teaching, self._learner.version)
+        learned = self._learner.step(teaching) | batch.metrics()
         metrics = {f"train/{name}": value for name, value in learned.items()}
         metrics |= {f"train/{k}": v for k, v in episode_metrics(groups).items()}
-        metrics |= {f"train/{k}": v for k, v in judged.items()}
+        metrics |= {f"train/{k}": v for k, v in (judged | self._supply.metrics()).items()}
         metrics["train/rollouts"] = float(remembered["rollouts"])
         metrics["train/seconds_episodes"] = sampled - started
         metrics["train/seconds_step"] = time.perf_counter() - started
-        _keep(store, step, batch, metrics)
+        _keep(store, step, batch, metrics, self._supply.observe)
         self._done, self._remembered = step, remembered
         self._rollouts = remembered["rollouts"]
         return metrics
@@ -264,7 +276,7 @@ class Trainer:
     def _save(self, store: RunStore) -> None:
         if self._done != self._saved:
             keep = self._config.train.keep_checkpoints
-            remembered = self._remembered
+            remembered = self._remembered | {"sampler": self._supply.state_dict()}
             save_state(store, self._done, self._policy, self._learner, keep, remembered)
             self._saved = self._done
 
@@ -310,8 +322,14 @@ def _unfinished_warmstart(directory: str) -> ConfigError:
     )
 
 
-def _keep(store: RunStore, step: int, batch: Batch, metrics: dict[str, float]) -> None:
-    """A step is stored whole or not at all."""
+def _keep(
+    store: RunStore,
+    step: int,
+    batch: Batch,
+    metrics: dict[str, float],
+    observe: Callable[[int, Sequence[Group]], None],
+) -> None:
+    """A step is stored whole or not at all; `observe` is told of its groups, steps from 0."""
     with store.transaction():
         store.add_episodes(step, "train", [e for g in batch.sampled for e in g.episodes])
         store.add_episodes(step, "guided", batch.guided)
@@ -319,6 +337,7 @@ def _keep(store: RunStore, step: int, batch: Batch, metrics: dict[str, float]) -
         for group in batch.sampled:
             if group.judged and not any(solved(e) for e in group.judged):
                 store.add_failure(step, group.episodes[0].task.id, [e.id for e in group.judged])
+        observe(step - 1, batch.sampled)
 
 
 def _keep_evaluation(store: RunStore, step: int, found: EvalResult) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from agentrl.core import Episode, Group, Task
 from agentrl.learner import LearnerSettings
 from agentrl.learner.credit import has_signal
-from agentrl.training.sampler import TaskSampler
 
 Collect = Callable[[Sequence[Task], int], Awaitable[list[Group]]]
 """Runs a group of episodes for each task; the number is that of the round, from 0."""
@@ -16,6 +16,14 @@ Collect = Callable[[Sequence[Task], int], Awaitable[list[Group]]]
 
 Assist = Callable[[Sequence[Group], int], Awaitable[list[Group]]]
 """What is learned from in the place of a round's groups: guidance may help those that failed."""
+
+
+class Supplies(Protocol):
+    """Where the tasks of a step come from, see `agentrl.training.sampler`."""
+
+    def batch(self, step: int) -> list[Task]: ...
+
+    def others(self, step: int, turn: int, taken: set[str], count: int) -> list[Task]: ...
 
 
 @dataclass(slots=True)
@@ -47,7 +55,7 @@ class Batch:
 
 async def collect_batch(
     collect: Collect,
-    sampler: TaskSampler,
+    sampler: Supplies,
     step: int,
     settings: LearnerSettings,
     assist: Assist | None = None,

@@ -24,7 +24,7 @@ def save_state(
     remembered: Mapping[str, Any] | None = None,
 ) -> None:
     """Everything that the next step depends on: weights, optimiser, generators, and what parts of
-    the loop (rewards, guidance) remember, by their names."""
+    the loop (rewards, guidance, sampler) remember, by their names."""
     state = learner.state_dict()
     weights = dict(policy.model.state_dict())
     # The learner's copy of weights that the model's tensors already hold would double the file.

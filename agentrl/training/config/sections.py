@@ -11,7 +11,9 @@ from agentrl.guidance.settings import GuidanceSettings
 from agentrl.learner.presets import merge
 from agentrl.learner.settings import LearnerSettings
 from agentrl.training.config.base import CUSTOM, Section, by_kind
+from agentrl.training.config.curriculum import CurriculumConfig, ShuffleConfig
 from agentrl.training.config.engines import EngineConfig, TransformersConfig
+from agentrl.training.config.replay import ReplayConfig
 
 
 class ModelConfig(Section):
@@ -213,6 +215,15 @@ class SamplingConfig(Section):
     """Tokens of one policy message; a message cut off there executes nothing."""
 
 
+class StageConfig(Section):
+    """What is different from a step on."""
+
+    step: Annotated[int, Field(ge=1)]
+    """The first step of the stage."""
+    group_size: Annotated[int, Field(ge=1)]
+    """Episodes per task, in the place of `learner.group_size`."""
+
+
 class TrainConfig(Section):
     """The training loop."""
 
@@ -228,8 +239,15 @@ class TrainConfig(Section):
     """Save everything after every so many steps (and at the end, and on Ctrl-C)."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
     """Checkpoints that are kept."""
+    stages: list[StageConfig] = []
+    """Group sizes that grow with the steps (paper 5), such as [{step: 100, group_size: 16}]."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Everything random in the run follows from it."""
+
+    def group_size(self, step: int, usual: int) -> int:
+        """Of a step, counted from 1."""
+        sizes = {s.step: s.group_size for s in self.stages if s.step <= step}
+        return sizes[max(sizes)] if sizes else usual
 
 
 class _Imitation(Section):
@@ -319,6 +337,10 @@ class RunConfig(Section):
     """What to do when every rollout of a group fails; see docs/guidance.md."""
     warmstart: WarmstartConfig | None = None
     """Imitation before reinforcement learning; none when left out."""
+    replay: ReplayConfig | None = None
+    """Sample tasks again whose whole group failed; not done when left out."""
+    curriculum: CurriculumConfig = ShuffleConfig()
+    """Which tasks a step works on."""
     eval: EvalConfig = EvalConfig()
     """The measurement."""
     run: RunSection = RunSection()
