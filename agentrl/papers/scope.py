@@ -76,7 +76,8 @@ def _kept(episode: Episode) -> np.ndarray:
 
 
 def _differ(source: Episode, repair: Episode) -> int:
-    return int((_kept(source) != _kept(repair)).any(axis=1).sum())
+    then, now = _kept(source), _kept(repair)
+    return int((then != now).any(axis=1).sum()) if len(then) == len(now) else len(then)
 
 
 def _trained_hints(episode: Episode) -> int:
