@@ -26,4 +26,4 @@ def settings(kind: str = "sage") -> GuidanceSettings:
 
 
 def run(seeds: Sequence[int]) -> Measured:
-    return compare(seeds, settings(), rollouts=ROLLOUTS)
+    return compare(seeds, settings(), rollouts=ROLLOUTS, told=False)

@@ -34,8 +34,8 @@ def run(seeds: Sequence[int]) -> Measured:
 async def _properties(seed: int) -> list[Property]:
     async with grove(seed) as woods:
         group = await woods.group(SIZE, seed)
-        for member in group.episodes:  # a process reward that finds the last of three turns wrong
-            member.outcome["step_scores"] = [0.9, 0.8, 0.2]
+        for member in group.episodes:  # a process reward that finds the third of four turns wrong
+            member.outcome["step_scores"] = [0.9, 0.8, 0.2, 0.4]
             member.scores["reward"] = Score(0.0)
         subject = guidance("scope", merge={"kind": "replace_members", "count": 1})
         helped = await subject.assist([group], 1, 0, woods.means)

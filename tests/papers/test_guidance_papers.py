@@ -75,9 +75,9 @@ def test_a_door_tells_nothing_before_the_end() -> None:
 
     def play(code: str):
         calls = [ToolCall("dial", {"mark": mark}) for mark in code]
-        return asyncio.run(converse(Door(), door("oak", "abc"), calls))
+        return asyncio.run(converse(Door(), door("oak", "abcd"), calls))
 
-    right, wrong = play("abc"), play("cba")
+    right, wrong = play("abcd"), play("dcba")
     assert right.outcome["resolved"]
     assert not wrong.outcome["resolved"]
     seen = [[t.results[0].text for t in e.turns] for e in (right, wrong)]

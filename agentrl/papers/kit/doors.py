@@ -1,4 +1,4 @@
-"""Doors with three dials of ten marks: a policy that guesses opens one in a thousand tries.
+"""Doors with four dials of five marks: a policy that guesses opens one in 625 tries.
 
 Each door has a code of its own. The policy (a small transformer) was shown how dials are turned,
 and what to do when it is told a mark: by episodes of a script with codes of its own, most of them
@@ -12,7 +12,7 @@ import asyncio
 import copy
 import random
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -29,14 +29,15 @@ if TYPE_CHECKING:
     from agentrl.core import Engine, Turn
     from agentrl.models import Policy
 
-MARKS = "abcdefghij"
+MARKS = "abcde"
 NAMES = ("oak", "elm", "ash", "fir")
-LEVELS = ("First '{0}'.", "First '{0}' then '{1}'.", "First '{0}' then '{1}' then '{2}'.")
-"""What hints of growing detail say."""
+TOLD = ("'{0}'", "'{0}' '{1}'", "'{0}' '{1}' '{2}'", "'{0}' '{1}' '{2}' '{3}'")
+LEVELS = tuple(f"dial {marks}" for marks in TOLD)
+"""What hints of growing detail say: the first mark, the first two, ..."""
 TUTOR = "Write hint {level}. {reference}"
 WIDTH, LAYERS = 32, 2
 WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 400, 800, 32, 5e-3
-GROUP, TURNS = 8, 3
+GROUP, TURNS, RATE = 8, 4, 1e-3
 
 
 class Door(Environment):
@@ -78,17 +79,19 @@ class Opened:
         return Score(float(episode.outcome["resolved"]))
 
 
-def doors(seed: int) -> list[Task]:
+def doors(seed: int, *, told: bool = True) -> list[Task]:
     """The doors of a seed; their codes are known to whoever hints, and to nobody else."""
     rng = random.Random(derive_seed(seed, "codes"))
-    codes = {name: "".join(rng.sample(MARKS, TURNS)) for name in NAMES}
-    return [door(name, code) for name, code in codes.items()]
+    codes = {name: "".join(rng.choices(MARKS, k=TURNS)) for name in NAMES}
+    return [door(name, code, told=told) for name, code in codes.items()]
 
 
-def door(name: str, code: str) -> Task:
-    """One door, with the hints of every level in its reference."""
+def door(name: str, code: str, *, told: bool = True) -> Task:
+    """One door; with `told`, written hints stand in its reference beside the solution."""
     hints = [text.format(*code) for text in LEVELS]
-    reference = {"solution": " ".join(code), "hint": hints[-1], "plan": hints[-1]}
+    reference: dict[str, Any] = {"solution": " ".join(code)}
+    if told:
+        reference |= {"hint": hints[-1], "plan": hints[-1], "planning": hints}
     return Task(name, f"Open the {name} door.", payload={"code": code}, reference=reference)
 
 
@@ -108,7 +111,7 @@ def opener(seed: int) -> Generator[str, str, None]:
 def tutor(seed: int) -> Generator[str, str, None]:
     """Writes the hint that it is asked for, from the solution that it is shown."""
     heard = yield ""
-    found = re.search(r"Write hint (\d)\. solution: (.) (.) (.)", heard)
+    found = re.search(r"Write hint (\d)\. solution: (.) (.) (.) (.)", heard)
     assert found is not None
     yield LEVELS[int(found[1]) - 1].format(*found.groups()[1:])
 
@@ -133,8 +136,8 @@ class Run:
 class Building:
     """The doors of a seed, the warm-started policy, and training from there."""
 
-    def __init__(self, seed: int) -> None:
-        self.seed, self.tasks = seed, doors(seed)
+    def __init__(self, seed: int, *, told: bool = True) -> None:
+        self.seed, self.tasks = seed, doors(seed, told=told)
         self.policy = warm_policy()
 
     async def train(
@@ -142,14 +145,12 @@ class Building:
         guidance: GuidanceSettings | None,
         *,
         rollouts: int,
-        rate: float = 1e-3,
-        learner: Mapping[str, Any] | None = None,
+        rate: float = RATE,
         evaluated: int = 30,
     ) -> Run:
         """GRPO until so many training episodes were made, with the guidance's help or without.
 
         Args:
-            learner: settings beside those of the guidance.
             evaluated: unhinted episodes of each door, before and after.
         """
         from agentrl.engines import TransformersEngine
@@ -161,7 +162,7 @@ class Building:
         engine = TransformersEngine(policy)
         told = guidance.learner_defaults() if guidance is not None else {}
         own = {"algorithm": "grpo", "learning_rate": rate, "group_size": GROUP}
-        settings = LearnerSettings(**merge(merge(told, own), dict(learner or {})))
+        settings = LearnerSettings(**merge(told, own))
         scheduler = Scheduler(runner(engine, policy), concurrency=256)
         model = Learner(policy, settings)
         help = None
@@ -248,8 +249,8 @@ async def _warm() -> Policy:
     from agentrl.models import tiny_policy, train_tokenizer
 
     words = [t.prompt for t in doors(0)] + [call(m) for m in MARKS] + ["turned"]
-    words += [f"Hint: {text.format(a, b, a)}" for text in LEVELS for a in MARKS for b in MARKS[:3]]
-    words += [TUTOR.format(level=n, reference="solution: a b c") for n in (1, 2, 3)]
+    words += [f"Hint: {text.format(a, b, b, a)}" for text in LEVELS for a in MARKS for b in MARKS]
+    words += [TUTOR.format(level=n, reference="solution: a b c d") for n in (1, 2, 3, 4)]
     policy = tiny_policy(
         train_tokenizer(words * 4, 340),
         hidden=WIDTH,
@@ -286,7 +287,7 @@ async def _shown(policy: Policy) -> list[Episode]:
             asked = TUTOR.format(level=level, reference=f"solution: {' '.join(code)}")
             lessons.append(Attempt(Task("lesson", asked), seed))
             continue
-        level = rng.choices(range(len(LEVELS) + 1), [0.2, 0.2, 0.2, 0.4])[0]
+        level = rng.choices(range(len(LEVELS) + 1), [0.2, 0.15, 0.15, 0.2, 0.3])[0]
         hint = [Message("user", f"Hint: {LEVELS[level - 1].format(*code)}")] if level else []
         attempts.append(Attempt(task, seed, Guide(hint)))
     opening = runner(ScriptedEngine(opener, policy.tokenizer), policy, source="script")
@@ -305,29 +306,24 @@ def compare(
     guidance: GuidanceSettings,
     *,
     rollouts: int,
-    rate: float = 1e-3,
-    learner: Mapping[str, Any] | None = None,
+    rate: float = RATE,
+    told: bool = True,
 ) -> Measured:
     """GRPO alone and with guidance, from one start, with the same number of rollouts: passes when
     the unhinted success stays low without help and rises with it, on every seed."""
-    return on_one_thread(_compare(seeds, guidance, rollouts, rate, learner or {}))
+    return on_one_thread(_compare(seeds, guidance, rollouts, rate, told))
 
 
 async def _compare(
-    seeds: Sequence[int],
-    guidance: GuidanceSettings,
-    rollouts: int,
-    rate: float,
-    learner: Mapping[str, Any],
+    seeds: Sequence[int], guidance: GuidanceSettings, rollouts: int, rate: float, told: bool
 ) -> Measured:
     rows: list[list[str | int | float]] = []
     passed = True
     for seed in seeds:
-        building = Building(seed)
+        building = Building(seed, told=told)
         found: dict[str, Run] = {}
         for name, help in (("GRPO", None), (guidance.kind, guidance)):
-            own = learner if help is not None else {}
-            run = await building.train(help, rollouts=rollouts, rate=rate, learner=own)
+            run = await building.train(help, rollouts=rollouts, rate=rate)
             found[name] = run
             rows.append([seed, name, run.before, run.after, run.rollouts, run.guided])
         passed &= holds(found["GRPO"], found[guidance.kind])
