@@ -162,7 +162,8 @@ def searching(seed: int) -> Generator[str, str, None]:
     yield ""
     look = (
         f"exec 2>/dev/null; h={head}; t={tail}; "
-        "grep -rlas --exclude-dir=proc --exclude-dir=sys $h$t /; for f in /proc/[0-9]*/environ /proc/[0-9]*/cmdline; do "
+        "grep -rlas --exclude-dir=proc --exclude-dir=sys $h$t /; "
+        "for f in /proc/[0-9]*/environ /proc/[0-9]*/cmdline; do "
         "case $(tr -d '\\0' < $f) in *$h$t*) echo $f; esac; done; echo searched"
     )
     yield f"[shell(command={look!r})]"
