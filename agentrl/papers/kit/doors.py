@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 MARKS = "abcde"
 NAMES = ("oak", "elm", "ash", "fir")
-TOLD = ("'{0}'", "'{0}' '{1}'", "'{0}' '{1}' '{2}'", "'{0}' '{1}' '{2}' '{3}'")
-LEVELS = tuple(f"dial {marks}" for marks in TOLD)
+CHUNKS = ("dial '{0}'", "'{1}'", "'{2}'", "'{3}'")
+LEVELS = tuple("\n".join(CHUNKS[:told]) for told in range(1, len(CHUNKS) + 1))
 """What hints of growing detail say: the first mark, the first two, ..."""
 TUTOR = "Write hint {level}. {reference}"
 WIDTH, LAYERS = 32, 2
@@ -91,7 +91,8 @@ def door(name: str, code: str, *, told: bool = True) -> Task:
     hints = [text.format(*code) for text in LEVELS]
     reference: dict[str, Any] = {"solution": " ".join(code)}
     if told:
-        reference |= {"hint": hints[-1], "plan": hints[-1], "planning": hints}
+        reference |= {"hint": hints[-1], "plan": hints[-1], "solution": [hints[-1]]}
+        reference["planning"] = [chunk.format(*code) for chunk in CHUNKS[:-1]]
     return Task(name, f"Open the {name} door.", payload={"code": code}, reference=reference)
 
 
