@@ -113,7 +113,7 @@ def _make_row(
     # Hints that the sampler never saw change no context that anything was drawn in.
     hinted = informed is not None and episode.guidance.get("placement") != "teacher_only"
     version = segment.weights[keep][trained].astype(np.int64)
-    own = not hinted and episode.source == "policy"
+    behind = np.cumsum(segment.origin == Origin.HINT)[keep][trained] > 0
     return Row(
         episode=index,
         tokens=segment.tokens[keep][: None if keep_tail else trained[-1]].astype(np.int64),
@@ -123,7 +123,7 @@ def _make_row(
         turn=segment.turn[keep][trained].astype(np.int64),
         version=version,
         hinted=hinted,
-        foreign=(version < 0) | (not own),
+        foreign=(version < 0) | (hinted & behind) | (episode.source != "policy"),
         informed=informed,
     )
 

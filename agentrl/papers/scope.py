@@ -54,6 +54,7 @@ async def _properties(seed: int) -> list[Property]:
             "and differ in token, version or log-probability", 0, _differ(source, repair), 0.0
         ),
         Property("hint tokens, trained", 0, _trained_hints(repair)),
+        Property("turns off policy: those behind the hint", [0, 0, 1, 1], _off_policy(repair)),
         Property("advantages of the failed group", [0] * SIZE, advantages(group, channels=plain)),
         Property(
             "and with the repair in it", [0.75, *[-0.25] * 3], advantages(after, channels=plain)
@@ -78,6 +79,12 @@ def _kept(episode: Episode) -> np.ndarray:
 def _differ(source: Episode, repair: Episode) -> int:
     then, now = _kept(source), _kept(repair)
     return int((then != now).any(axis=1).sum()) if len(then) == len(now) else len(then)
+
+
+def _off_policy(episode: Episode) -> list[float]:
+    """Share of each turn's tokens that are weighted as drawn in another context."""
+    (row, *_) = make_rows([episode], strip_hints=True)
+    return [float(row.foreign[row.turn == turn].mean()) for turn in range(len(episode.turns))]
 
 
 def _trained_hints(episode: Episode) -> int:
