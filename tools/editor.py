@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
+from typing import Any
 
 from agentrl.core import Sandbox
 from agentrl.tools import source
@@ -56,6 +57,15 @@ class Editor:
         self._compact = compact
         self._shown: list[int] = []
         self._base = 0
+
+    def remember(self) -> tuple[object, ...]:
+        """What it knows beside the files: the open file, what was shown, what can be undone."""
+        return self.open, list(self._edits), list(self._shown), self._base
+
+    def recall(self, known: tuple[Any, ...]) -> None:
+        """Go on from what another editor remembered."""
+        self.open, edits, shown, self._base = known
+        self._edits, self._shown = list(edits), list(shown)
 
     @tool
     async def view(self, target: str = "", line: int | None = None) -> str:

@@ -69,6 +69,7 @@ class Learner:
         self.trunk = Trunk(policy.model, settings, vision_of(policy))
         needs = any(d.target != "uniform" for d in settings.divergences.values())
         needs |= any(each.needs_reference for each in self.auxiliary.values())
+        needs |= settings.link is not None and settings.link.kind == "dpo"
         self.reference = ReferencePolicy(self.trunk, settings) if needs else None
         self.critic = ValueModel(self.trunk, settings) if settings.critic else None
         self.looks = Looks(self.trunk, self.reference, self.critic, settings)
@@ -220,7 +221,7 @@ class Learner:
         rows = self._weigh(rows, episodes)
         extra: dict[str, float] = {}
         if s.link is not None and rows:
-            now = "behave" if old == "current" else "now"
+            now = "behave" if old == "current" and s.link.kind != "dpo" else "now"
             if now == "now":
                 self.looks.fill(rows, "now", lambda b: self.trunk.logprobs(b)[0])
             extra["link_loss"] = link_credit(rows, table.outcome, table.group, s.link, now)
@@ -243,11 +244,12 @@ class Learner:
 
     def _shaped(self, rows: Sequence[Row]) -> LearnerSettings:
         """The settings, with the gamma that `off_policy.quantile` asks for."""
-        s, foreign = self.settings, [r for r in rows if r.foreign]
+        s, foreign = self.settings, [r for r in rows if r.foreign.any()]
         if s.off_policy is None or s.off_policy.quantile is None or not foreign:
             return s
         self.looks.fill(foreign, "now", lambda b: self.trunk.logprobs(b)[0])
-        ratios = np.exp(np.concatenate([np.clip(r.now - r.behave, -LIMIT, LIMIT) for r in foreign]))
+        away = np.concatenate([(r.now - r.behave)[r.foreign] for r in foreign])
+        ratios = np.exp(np.clip(away, -LIMIT, LIMIT))
         gamma = max(float(np.quantile(ratios, s.off_policy.quantile)), 1e-4)
         return s.model_copy(update={"off_policy": s.off_policy.model_copy(update={"gamma": gamma})})
 
