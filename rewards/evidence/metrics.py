@@ -14,7 +14,7 @@ def evidence_metrics(episodes: Sequence[Episode], name: str = "evidence") -> dic
     """What SmartSnap (paper 38) watches, over the episodes whose score `name` was judged.
 
     Returns:
-        proved: share whose evidence was found complete; resolved: share whose end state holds
+        proved: share whose evidence was found complete; solved: share whose end state holds
         (where the environment says); false_proof: share of the proved ones whose end state does
         not; invalid: share that is no submission; count: mean number of evidences of the others;
         shown: mean share of the observations' characters that a judge of them reads.
@@ -31,10 +31,10 @@ def evidence_metrics(episodes: Sequence[Episode], name: str = "evidence") -> dic
     if sent := [(e, s) for e, s in zip(judged, found, strict=True) if not s.problem]:
         metrics["count"] = float(np.mean([len(s.evidence) for _, s in sent]))
         metrics["shown"] = float(np.mean([_shown(e, s.evidence) for e, s in sent]))
-    if all("resolved" in e.outcome for e in judged):
-        resolved = np.array([bool(e.outcome["resolved"]) for e in judged])
-        metrics["resolved"] = float(resolved.mean())
-        metrics["false_proof"] = float((~resolved[proved]).mean()) if proved.any() else 0.0
+    if all("solved" in e.outcome for e in judged):
+        solved = np.array([bool(e.outcome["solved"]) for e in judged])
+        metrics["solved"] = float(solved.mean())
+        metrics["false_proof"] = float((~solved[proved]).mean()) if proved.any() else 0.0
     return metrics
 
 

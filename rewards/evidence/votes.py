@@ -139,7 +139,7 @@ class RuleVotes:
 
     Valid: some snapshot is of a page of the proof. Success: for every proof the last snapshot of
     its page shows what it should, the agent admits no failure, and the end state holds where the
-    environment checked it (`outcome["resolved"]`).
+    environment checked it (`outcome["solved"]`).
     """
 
     reference: str = "proof"
@@ -156,7 +156,7 @@ class RuleVotes:
         valid = any(p.page in s.text for p in proofs for s in submission.snapshots)
         if _ADMITS.search(submission.message):
             problems.append("the agent says that it did not manage")
-        if not episode.outcome.get("resolved", True):
+        if episode.outcome.get("solved") is False:
             problems.append("at the end it is not done")
         return Votes(1, int(valid), int(valid and not problems), "; ".join(problems))
 

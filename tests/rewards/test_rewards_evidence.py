@@ -194,7 +194,7 @@ async def test_rules_on_what_is_seen(texts, evidence, message, value):
 
 async def test_a_proof_of_what_does_not_hold_at_the_end_is_no_success():
     texts = {1: "Orders: 2 x mug"}
-    episode = play(ToolCall("click"), submit(1), texts=texts, resolved=False)
+    episode = play(ToolCall("click"), submit(1), texts=texts, solved=False)
     assert (await EvidenceReward().score(episode)).value == 0.0
 
 
@@ -225,13 +225,13 @@ async def test_shaping_for_acting_and_its_end():
 
 
 async def test_metrics_over_episodes():
-    good = play(ToolCall("a"), submit(1), texts={1: "Orders: 2 x mug"}, resolved=True)
-    invalid = play(ToolCall("a"), submit(9), resolved=False)
+    good = play(ToolCall("a"), submit(1), texts={1: "Orders: 2 x mug"}, solved=True)
+    invalid = play(ToolCall("a"), submit(9), solved=False)
     both = [good, invalid]
     for episode in both:
         await judge(EvidenceReward(), episode)
     found = evidence_metrics(both)
-    assert found["proved"] == found["invalid"] == found["resolved"] == 0.5
+    assert found["proved"] == found["invalid"] == found["solved"] == 0.5
     assert (found["count"], found["shown"], found["false_proof"]) == (1.0, 1.0, 0.0)
     assert evidence_metrics([]) == {}
     assert json.dumps(found)
