@@ -336,7 +336,8 @@ class MazeProximity:
         if reference is None or "path" not in outcome:
             return ungraded("path")
         maze = Maze.of(episode.task.payload["maze"])
-        return Score(grid_closeness(walked(maze, outcome["path"]), walked(maze, reference)))
+        ways = walked(maze, outcome["path"]), walked(maze, reference)
+        return Score(grid_closeness(*ways, empty=False))
 
 
 def walked(maze: Maze, path: Iterable[str]) -> list[list[bool]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,20 +72,36 @@ def box_closeness(x: float, y: float, box: Sequence[float]) -> float:
     return math.exp(-(dx**2 + dy**2) / 2)
 
 
-def grid_closeness(given: Sequence[Sequence[Any]], wanted: Sequence[Sequence[Any]]) -> float:
-    """Mean over 3x3 blocks of the blocks' share of right cells, in thirds (high, medium, low)."""
-    rows, columns = len(wanted), len(wanted[0])
+def grid_closeness(
+    given: Sequence[Sequence[Any]], wanted: Sequence[Sequence[Any]], *, empty: Any = None
+) -> float:
+    """Mean over 3x3 blocks of the blocks' share of right cells, in thirds (high, medium, low).
+
+    Args:
+        empty: what a cell holds that says nothing, in a grid that is mostly that (a drawn way):
+            cells that are empty in both are left out, and so are blocks without any other.
+    """
     marks = []
+    for cells in _blocks(len(wanted), len(wanted[0])):
+        pairs = [(_at(given, r, c), wanted[r][c]) for r, c in cells]
+        pairs = [p for p in pairs if empty is None or p != (empty, empty)]
+        if pairs:
+            right = sum(g == w for g, w in pairs)
+            marks.append(math.floor(3 * right / len(pairs)) / 3)
+    return sum(marks) / len(marks) if marks else 1.0
+
+
+def _blocks(rows: int, columns: int) -> Iterator[list[tuple[int, int]]]:
     for top in range(0, rows, 3):
         for left in range(0, columns, 3):
-            cells = [
-                (r, c)
-                for r in range(top, min(top + 3, rows))
-                for c in range(left, min(left + 3, columns))
-            ]
-            right = sum(
-                r < len(given) and c < len(given[r]) and given[r][c] == wanted[r][c]
-                for r, c in cells
-            )
-            marks.append(math.floor(3 * right / len(cells)) / 3)
-    return sum(marks) / len(marks)
+            bottom, right = min(top + 3, rows), min(left + 3, columns)
+            yield [(r, c) for r in range(top, bottom) for c in range(left, right)]
+
+
+def _at(grid: Sequence[Sequence[Any]], row: int, column: int) -> Any:
+    """A cell; one that a grid of another size lacks equals nothing."""
+    inside = row < len(grid) and column < len(grid[row])
+    return grid[row][column] if inside else _NOTHING
+
+
+_NOTHING = object()

@@ -30,6 +30,7 @@ class World:
         task, make: the task; its environment, given the luck of one episode.
         words: all that is ever said, for the tokenizer.
         turns: of an episode; tokens: of a message.
+        pieces: regular expression of what the tokenizer never joins; None is the usual one.
     """
 
     task: Task
@@ -37,13 +38,15 @@ class World:
     words: Sequence[str]
     turns: int
     tokens: int = 12
+    pieces: str | None = None
 
     def tiny_policy(self, seed: int) -> Policy:
         """About a tenth of a million weights."""
         from agentrl.models import tiny_policy, train_tokenizer
 
+        cut = {} if self.pieces is None else {"words": self.pieces}
         return tiny_policy(
-            train_tokenizer([self.task.prompt, *self.words] * 4, 320),
+            train_tokenizer([self.task.prompt, *self.words] * 4, 320, **cut),
             hidden=64,
             layers=2,
             heads=2,
