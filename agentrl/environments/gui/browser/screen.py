@@ -265,9 +265,9 @@ class BrowserScreen:
             self._told.tell(f"the page did not load: {str(error).splitlines()[0]}")
 
     async def _answer(self, tab: Tab, action: Action) -> None:
-        view = self._view
-        assert self._dialog is not None and view is not None
-        if await self._dialog.act(action, view):
+        assert self._dialog is not None
+        assert self._view is not None
+        if await self._dialog.act(action, self._view):
             tab.dialog, self._dialog = None, None
 
     def _dialog_view(self, tab: Tab, image: bool) -> View:

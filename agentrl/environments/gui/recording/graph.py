@@ -2,11 +2,12 @@
 
 A recording is a folder that can be shipped, read and diffed:
 
-    recording.json        {"format": 1, "starts": {KEY: {"node", "brief", "scene"}}, "conflicts": [..]}
+    recording.json        {"format": 1, "conflicts": [..],
+                          "starts": {KEY of a scene: {"node", "brief", "scene"}}}
     transitions.jsonl     one a line, sorted: {"from", "action", "to"} and, where there are any,
                           "notes", "refused" (the screen did not do it, and why)
-    nodes/ID.json         {"title", "url", "size", "over", "checks", "screenshot", "elements": [..]},
-                          one element a line
+    nodes/ID.json         {"title", "url", "size", "over", "checks", "memory", "screenshot",
+                          "elements": one a line}
     screenshots/SHA.png
 
 A node's ID is the digest of all that it shows and of what the application remembers, so the same
