@@ -8,7 +8,7 @@ from agentrl.core import Episode, InfraError, Message, Task, ToolResult, Turn
 from agentrl.environments.base import Environment, Observation
 from agentrl.environments.gui.rounds import Round, aim, header
 from agentrl.environments.gui.screen import Action, Refused, Screen, Screens, Unseen, View
-from agentrl.environments.gui.task import solved
+from agentrl.environments.gui.task import check_of, solved
 from agentrl.environments.gui.words import words
 from agentrl.tools import tool
 
@@ -217,7 +217,8 @@ class GuiEnvironment(Environment):
     async def finish(self, episode: Episode) -> dict[str, Any]:
         """The submission, the rounds, and the end state that the task's check reads."""
         assert self._screen is not None
-        state = await self._screen.probe()
+        check = check_of(self.task)
+        state = await self._screen.ask(check) if check else None
         return {
             **self._answer,
             "submissions": self._submissions,
@@ -289,7 +290,7 @@ def _place(rounds: list[Round], turn: Turn) -> None:
     calls = iter(range(len(turn.results)))
     for row in rounds:
         for call in calls:
-            if turn.results[call].text.startswith(header(row.number)):
+            if turn.results[call].text.startswith(header(row.number) + "\n"):
                 row.call = call
                 break
 

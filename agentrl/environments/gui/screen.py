@@ -16,11 +16,11 @@ from agentrl.core import Image, Task
 Box = tuple[int, int, int, int]
 
 
-class Refused(Exception):  # noqa: N818  (an answer to the policy, not a fault)
+class Refused(Exception):
     """The screen does not do this, by the policy's fault; the policy reads the message."""
 
 
-class Unseen(Exception):  # noqa: N818
+class Unseen(Exception):
     """A recording does not know where an action leads; the message says which."""
 
 
@@ -37,6 +37,7 @@ class Element:
         value: what is typed, chosen or set; None where there is no such thing.
         states: of "focused", "checked", "disabled", "expanded", "selected", "offscreen", ..
         depth: how deep it is indented among the shown ones.
+        options: texts of what can be chosen, for a list.
     """
 
     id: int
@@ -46,6 +47,7 @@ class Element:
     value: str | None = None
     states: tuple[str, ...] = ()
     depth: int = 0
+    options: tuple[str, ...] = ()
 
     @property
     def centre(self) -> tuple[int, int]:
@@ -151,6 +153,31 @@ class Action:
         given = [f"{k}={json.dumps(v)}" for k, v in said.items() if v is not None]
         return f"{self.kind}({', '.join(given)})"
 
+    @classmethod
+    def read(cls, text: str) -> Action:
+        """The action that `str` wrote. Raises ValueError for anything else."""
+        kind, _, rest = text.partition("(")
+        values: dict[str, Any] = {}
+        while rest and rest != ")":
+            name, _, rest = rest.removeprefix(", ").partition("=")
+            values[name], end = json.JSONDecoder().raw_decode(rest)
+            rest = rest[end:]
+        if kind not in KINDS or rest != ")" or values.keys() - _SAID.keys():
+            raise ValueError(f"not an action: {text!r}")
+        said = {_SAID[k]: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(kind, **said)
+
+
+_SAID = {
+    "element": "element",
+    "at": "point",
+    "to": "to_element",
+    "to_at": "to_point",
+    "text": "text",
+    "enter": "enter",
+    "amount": "amount",
+}
+
 
 @runtime_checkable
 class Screen(Protocol):
@@ -176,8 +203,12 @@ class Screen(Protocol):
         """What the application adds to the task's prompt; "" for most."""
         ...
 
-    async def probe(self) -> Any:
-        """The end state that the task's check reads, JSON-able; None without a check."""
+    async def ask(self, check: str) -> Any:
+        """The value of an end-state check, JSON-able; None where the screen does not know it."""
+        ...
+
+    async def memory(self) -> str:
+        """What the application remembers beyond what it shows, for telling states apart."""
         ...
 
     async def extras(self) -> dict[str, Any]:

@@ -32,6 +32,8 @@ def line(element: Element, max_name: int = 120) -> str:
         parts.append(f'"{_short(element.name, max_name)}"')
     if element.value is not None:
         parts.append(f'value="{_short(element.value, max_name)}"')
+    if element.options:
+        parts.append(f"options: {_short(' | '.join(element.options), 2 * max_name)}")
     return " ".join([*parts, *element.states])
 
 
