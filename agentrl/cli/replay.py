@@ -36,7 +36,7 @@ def _replay(options: argparse.Namespace) -> int:
         return _again(options)
     with RunStore.open(options.run_dir, read_only=True) as store:
         if options.episode:
-            print_lines(episode_lines(_find(store, options.episode), full=options.full))
+            print_lines(episode_lines(find(store, options.episode), full=options.full))
         elif options.task:
             _show_task(store, options)
         else:
@@ -79,7 +79,7 @@ def _show_task(store: RunStore, options: argparse.Namespace) -> None:
     print(f"\nagentrl replay {store.directory} --episode ID shows one turn by turn")
 
 
-def _find(store: RunStore, start: str) -> Episode:
+def find(store: RunStore, start: str) -> Episode:
     """The episode of that id, or the only one whose id starts so."""
     exact = store.episodes(id=start, newest=True, limit=1)
     if exact:

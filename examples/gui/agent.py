@@ -12,6 +12,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 _ROUND = re.compile(r"## Round (\d+)")
+# What can be acted on.
+_ACTS = "(?:link|button|combobox|textbox)"
 # What is done in an application, and the link to the page that shows it.
 _TASKS = {
     "order": (re.compile(r"Order (\d) x ([\w ]+)\."), "Orders"),
@@ -104,8 +106,8 @@ def _call(seen: str, what: str, name: str, value: str) -> str | None:
     """The call on the last element of the screen whose name begins so; None when there is none.
     (A button "Order" stands behind a link "Orders".)"""
     screen = seen[seen.rindex("## Round") :]
-    found = re.findall(rf'^\s*\[(\d+)\] \w+ "{re.escape(name)}', screen, re.MULTILINE)
-    exact = re.findall(rf'^\s*\[(\d+)\] \w+ "{re.escape(name)}"', screen, re.MULTILINE)
+    found = re.findall(rf'^\s*\[(\d+)\] {_ACTS} "{re.escape(name)}', screen, re.MULTILINE)
+    exact = re.findall(rf'^\s*\[(\d+)\] {_ACTS} "{re.escape(name)}"', screen, re.MULTILINE)
     if not found:
         return None
     element = (exact or found)[-1]

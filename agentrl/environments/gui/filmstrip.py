@@ -7,15 +7,16 @@ Frames that were named as evidence are framed; the submission and its verdict st
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 from agentrl.core import Episode, Image
 from agentrl.environments.gui.filmstyle import STYLE
+from agentrl.environments.gui.rounds import rounds_of
 
-_REFUSED = "refused"
+# Rounds in which the screen stayed as it was.
+_UNCHANGED = ("refused", "unseen")
 
 
 @dataclass(slots=True)
@@ -43,22 +44,19 @@ class Frame:
 
 def frames(episode: Episode) -> list[Frame]:
     """The frames of an episode of a GUI environment; none when its outcome numbers no rounds."""
-    rounds: list[Mapping[str, Any]] = list(episode.outcome.get("rounds", ()))
-    named = set(_numbers(episode.outcome.get("evidence", ())))
+    rounds = [r for r in rounds_of(episode) if r.status != "submit"]
+    named = {x for x in episode.outcome.get("evidence", ()) if isinstance(x, int)}
     made: list[Frame] = []
-    for entry, following in zip(rounds, [*rounds[1:], None], strict=True):
-        if entry.get("status") == "submit":
-            continue
-        text, image = _seen(episode, entry)
-        frame = Frame(int(entry["round"]), _body(text), image, _size(entry, made))
-        if entry.get("status") == _REFUSED:
+    for shown, following in zip(rounds, [*rounds[1:], None], strict=True):
+        frame = Frame(shown.number, _body(shown.text), None, shown.size)
+        frame.image = shown.images[-1] if shown.images else None
+        frame.evidence = shown.number in named
+        if shown.status in _UNCHANGED:
             frame.problem = frame.text
-        if image is None and made and made[-1].image is not None and frame.problem:
-            frame.image, frame.stale = made[-1].image, True
-        if following is not None and following.get("status") != "submit":
-            frame.then = str(following.get("action", ""))
-            frame.point, frame.box = following.get("point"), following.get("box")
-        frame.evidence = frame.number in named
+            if made:
+                frame.image, frame.text, frame.stale = made[-1].image, made[-1].text, True
+        if following is not None:
+            frame.then, frame.point, frame.box = following.action, following.point, following.box
         made.append(frame)
     return made
 
@@ -83,33 +81,10 @@ def film_page(episodes: Sequence[Episode], title: str = "Episodes") -> str:
     )
 
 
-def _seen(episode: Episode, entry: Mapping[str, Any]) -> tuple[str, Image | None]:
-    """Text and picture of a round; empty where the record does not hold them."""
-    turn, call = int(entry["turn"]), int(entry.get("call", 0))
-    if turn < 0:
-        message = episode.prompt[-1]
-        text, images = message.content, message.images
-    elif turn < len(episode.turns) and call < len(episode.turns[turn].results):
-        result = episode.turns[turn].results[call]
-        text, images = result.text, result.images
-    else:
-        return "", None
-    return text, images[-1] if images else None
-
-
 def _body(text: str) -> str:
     """An observation from its round's head on."""
     _, head, rest = text.partition("## Round ")
     return rest.partition("\n")[2].strip() if head else text.strip()
-
-
-def _size(entry: Mapping[str, Any], made: Sequence[Frame]) -> tuple[int, int]:
-    size = entry.get("size") or (made[-1].size if made else (1280, 800))
-    return int(size[0]), int(size[1])
-
-
-def _numbers(given: Any) -> list[int]:
-    return [x for x in given if isinstance(x, int)] if isinstance(given, list | tuple) else []
 
 
 def _frame(frame: Frame) -> str:
