@@ -21,6 +21,8 @@ from agentrl.environments.gui.task import ScreenTask
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Dialog, Download, Page, Request
 
+# A browser that was just started takes longer than one that is in use.
+_START_SECONDS = 60.0
 _OPEN_SECONDS = 5.0
 _MAX_DOWNLOAD = 20 * 2**20
 
@@ -62,7 +64,7 @@ class BrowserScreen:
         if self._task.now is not None:
             await self._context.clock.set_fixed_time(self._task.now)
         page = await self._context.new_page()
-        await self._adopt(page)
+        await self._adopt(page, max(self._seconds, _START_SECONDS))
         self._context.on("page", self._on_page)
         self._context.on("request", self._on_request)
         self._context.on("requestfinished", self._on_answered)
@@ -77,6 +79,7 @@ class BrowserScreen:
                 raise InfraError(
                     "prepare_failed", f"the task's preparation failed: {error}", where=self._tab.url
                 ) from error
+        self._tab.seconds = self._seconds
 
     async def look(self, *, image: bool) -> View:
         while True:
@@ -236,7 +239,7 @@ class BrowserScreen:
 
     async def _back(self, tab: Tab) -> None:
         before = tab.url
-        if await tab.guard(tab.page.go_back(timeout=self._seconds * 1000)) is not None:
+        if await tab.guard(tab.page.go_back(timeout=tab.seconds * 1000)) is not None:
             return
         if tab.url != before and tab.url != "about:blank":
             return
@@ -254,7 +257,7 @@ class BrowserScreen:
             raise Refused(f"{url} cannot be reached from here")
         tab = self._tab
         try:
-            await tab.guard(tab.page.goto(full, timeout=self._seconds * 1000))
+            await tab.guard(tab.page.goto(full, timeout=tab.seconds * 1000))
         except Error as error:
             if "is interrupted by another navigation" in str(error) or "Download is" in str(error):
                 return
@@ -279,8 +282,8 @@ class BrowserScreen:
         view.notes = (*self._told.take(), "a dialog is open")
         return view
 
-    async def _adopt(self, page: Page) -> None:
-        tab = Tab(page, seconds=self._seconds)
+    async def _adopt(self, page: Page, seconds: float) -> None:
+        tab = Tab(page, seconds=seconds)
         page.on("dialog", lambda dialog: self._on_dialog(tab, dialog))
         page.on("download", self._on_download)
         page.on("filechooser", lambda _: self._told.tell("files cannot be chosen here"))
@@ -302,7 +305,7 @@ class BrowserScreen:
         from playwright.async_api import Error
 
         try:
-            await self._adopt(page)
+            await self._adopt(page, self._seconds)
             self._told.tell("a new window opened")
         except (Error, InfraError, Interrupted):
             self._told.tell("a window opened and closed again")

@@ -31,7 +31,7 @@ class Tab:
 
     Args:
         page: of Playwright.
-        seconds: that the page may take to answer before the tab counts as hung.
+        seconds: that the page may take to answer before the tab counts as hung; may be set.
     """
 
     def __init__(self, page: Page, *, seconds: float = 30.0) -> None:
@@ -39,7 +39,7 @@ class Tab:
         self.dialog: Dialog | None = None
         self.opening = False
         self.failed = ""
-        self._seconds = seconds
+        self.seconds = seconds
         self._cdp: CDPSession | None = None
         self._context: int | None = None
         self._frame = ""
@@ -87,7 +87,7 @@ class Tab:
             InfraError: the page crashed, was closed, or did not answer in time.
         """
         task = asyncio.ensure_future(asked)
-        deadline = time.monotonic() + (seconds or self._seconds)
+        deadline = time.monotonic() + (seconds or self.seconds)
         while not task.done():
             if self.failed or self.dialog is not None:
                 self._leave(task)
