@@ -71,10 +71,8 @@ class Demo:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.dir: Path = options.dir
-        recorded = [
-            f"environment.recording={self.dir / 'recording'}",
-            "environment.screen=recorded",
-        ]
+        graph = self.dir / "recording"
+        recorded = [f"environment.screen={{kind: recording, path: {graph}}}"]
         self.config = load_config(
             HERE / "run.yaml",
             [

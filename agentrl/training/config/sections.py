@@ -146,6 +146,8 @@ class GuiConfig(_Limits):
     """The numbers of the elements are drawn on it."""
     max_elements: Annotated[int, Field(ge=1)] = 120
     """Elements that the text of a screen shows."""
+    tools: list[str] | None = None
+    """Names of the tools the policy gets; None is all of them."""
     evidence: bool = True
     """The system message asks for evidence that is complete, concise and creative."""
     sandbox: SandboxConfig | None = None
