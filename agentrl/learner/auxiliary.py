@@ -55,6 +55,7 @@ def forced_row(index: int, context: Sequence[int], forced: Sequence[int]) -> Row
         behave=np.zeros(n),
         turn=np.full(n, -1),
         version=np.full(n, -1),
+        foreign=np.zeros(n, bool),
     )
 
 

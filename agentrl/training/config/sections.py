@@ -14,6 +14,7 @@ from agentrl.training.config.base import CUSTOM, Section, by_kind
 from agentrl.training.config.curriculum import CurriculumConfig, ShuffleConfig
 from agentrl.training.config.engines import EngineConfig, TransformersConfig
 from agentrl.training.config.replay import ReplayConfig
+from agentrl.training.config.screens import BrowserConfig, ScreenConfig
 
 
 class ModelConfig(Section):
@@ -142,6 +143,26 @@ class SearchConfig(_Limits):
         return self
 
 
+class GuiConfig(_Limits):
+    """Work on a screen, and prove it with the numbers of the rounds that show it."""
+
+    kind: Literal["gui"] = "gui"
+    screen: ScreenConfig = BrowserConfig()
+    """What the agent sits in front of: a browser, a recording, a desktop, a device."""
+    screenshots: bool = False
+    """Observations hold a screenshot beside the text."""
+    marks: bool = False
+    """The numbers of the elements are drawn on it."""
+    max_elements: Annotated[int, Field(ge=1)] = 120
+    """Elements that the text of a screen shows."""
+    tools: list[str] | None = None
+    """Names of the tools the policy gets; None is all of them."""
+    evidence: bool = True
+    """The system message asks for evidence that is complete, concise and creative."""
+    sandbox: SandboxConfig | None = None
+    """Where a desktop runs."""
+
+
 class SimulatedConfig(_Limits):
     """Conversations over simulated tools, or over the services of a domain's folder."""
 
@@ -194,6 +215,7 @@ EnvironmentConfig = Annotated[
     Annotated[SweConfig, Tag("kind=swe")]
     | Annotated[SearchConfig, Tag("kind=search")]
     | Annotated[SimulatedConfig, Tag("kind=simulated")]
+    | Annotated[GuiConfig, Tag("kind=gui")]
     | Annotated[AgentConfig, Tag("kind=agent")]
     | Annotated[CustomConfig, Tag(f"kind={CUSTOM}")],
     by_kind(),
