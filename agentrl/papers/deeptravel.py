@@ -168,21 +168,29 @@ async def compare(seed: int) -> tuple[Found, Found, Found]:
     return start, plain, await train(policy, tasks, REPLAY, seed)
 
 
-async def imitated(tasks: Sequence[Task], seed: int, steps: int = 40) -> Policy:
+async def imitated(tasks: Sequence[Task], seed: int, steps: int = 60) -> Policy:
     """A small policy that travels as the script does."""
     from agentrl.engines import ScriptedEngine
     from agentrl.learner import Learner, LearnerSettings
     from agentrl.models import tiny_policy, train_tokenizer
 
     words = [f"to {town} [trains()] {' '.join(TRAINS)}" for town in TOWNS] * 4
-    sizes = {"hidden": 48, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 24}
-    weights = derive_seed(seed, "weights")
-    policy = tiny_policy(train_tokenizer(words, 380), max_positions=512, seed=weights, **sizes)
+    policy = tiny_policy(
+        train_tokenizer(words, 380),
+        hidden=64,
+        layers=2,
+        heads=2,
+        kv_heads=1,
+        head_dim=32,
+        max_positions=512,
+        seed=derive_seed(seed, "weights"),
+    )
     scheduler = Scheduler(runner(ScriptedEngine(traveller, policy.tokenizer), policy))
     shown = await scheduler.collect(tasks, 8, seed=derive_seed(seed, "script"))
     episodes = [e for group in shown for e in group.episodes]
-    rates = {"schedule": "linear", "total_steps": steps, "learning_rate": 5e-3}
-    learner = Learner(policy, LearnerSettings(**rates))
+    learner = Learner(
+        policy, LearnerSettings(schedule="linear", total_steps=steps, learning_rate=5e-3)
+    )
     shuffled = random.Random(derive_seed(seed, "imitation"))
     for _ in range(steps):
         learner.imitate(shuffled.sample(episodes, 32))
