@@ -64,10 +64,11 @@ TOWNS = [
 ]
 HARD = 4
 TRAINS = ("T1", "T2", "T3", "T4")
-LIKING = (0.7, 0.26, 0.02, 0.02)
+LIKING = (0.6, 0.3, 0.05, 0.05)
 STEPS, PER_STEP, GROUP = 24, 4, 8
 REPLAY = ReplayConfig(every=1, share=0.5, evict=0.5, max_tries=50)
 SOLVED, GAIN = 0.5, 0.3
+RATE = 3e-3
 _FENCED = re.compile(r"<data-\w+ (\w+)>\n(.*?)\n</data-", re.DOTALL)
 TOOL: dict[str, Any] = {
     "name": "trains",
@@ -222,7 +223,7 @@ async def train(
     from agentrl.learner import Learner, LearnerSettings
 
     engine = TransformersEngine(policy)
-    learner = Learner(policy, LearnerSettings(group_size=GROUP, learning_rate=2e-3))
+    learner = Learner(policy, LearnerSettings(group_size=GROUP, learning_rate=RATE))
     run = runner(engine, policy)
     scheduler = Scheduler(run, concurrency=PER_STEP * GROUP)
     supply = Supply(TaskSampler(tasks, PER_STEP, seed), tasks, replay, seed)
