@@ -271,9 +271,7 @@ class Editor:
             # A line that has it twice would only lead to the next error.
             once = [n for n in found if len(source.matches(lines[n - 1], old)) == 1]
             listed = ", ".join(str(n - self._base) for n in once or found)
-            raise ToolError(
-                f"{old!r} is {'once ' if once else ''}on lines {listed}: give the line"
-            )
+            raise ToolError(f"{old!r} is {'once ' if once else ''}on lines {listed}: give the line")
         return found[0] - self._base
 
     def _rows(self, lines: list[str], first: int, last: int) -> list[str]:
