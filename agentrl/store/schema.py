@@ -6,7 +6,7 @@ VERSION = 2
 
 # `record` columns hold JSON and are what objects are rebuilt from; the other columns repeat the
 # parts that are asked for in queries (SQLite has no NaN and no lone surrogates, JSON has both).
-# Version 2 added `replay_log` and images; a database of version 1 gets them when it is next written.
+# Version 2 added `replay_log` and `images`; a database of version 1 gets them when next written.
 # A task is stored once however many episodes try it: its payload may hold a repository. So is an
 # image, under the hash of its bytes; records name it.
 TABLES = """
