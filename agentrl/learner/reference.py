@@ -33,7 +33,7 @@ class ReferencePolicy:
             self.trunk = trunk
             return
         model = copy.deepcopy(trunk.model).requires_grad_(False)
-        self.trunk = Trunk(model, settings)
+        self.trunk = Trunk(model, settings, trunk.vision)
 
     @torch.no_grad()
     def hidden(self, batch: MicroBatch) -> Tensor:

@@ -65,10 +65,16 @@ def _no_mask(*_: Any, **__: Any) -> None:
 
 
 def use_packed_attention(model: Any) -> None:
-    """Make a transformers causal model call `Packing.attend` in every layer."""
+    """Make a transformers causal model call `Packing.attend` in every layer of its decoder."""
     AttentionInterface.register(NAME, _packed_attention)
     AttentionMaskInterface.register(NAME, _no_mask)
-    model.set_attn_implementation(NAME)
+    set_attention(model, NAME)
+
+
+def set_attention(model: Any, name: str) -> None:
+    """Of the decoder: a vision tower keeps its own."""
+    alone = model.config.get_text_config() is model.config
+    model.set_attn_implementation(name if alone else {"text_config": name})
 
 
 def why_one_by_one(model: Any) -> str:

@@ -7,6 +7,7 @@ the backward pass); `naive_token_logprobs` is its slow twin.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -66,26 +67,49 @@ def full_divergence(
     *,
     direction: str,
     power: Tensor | None = None,
+    mix: float = 0.5,
+    top: int | None = None,
 ) -> Tensor:
-    """[N], exact over the vocabulary: KL(policy || other) if `reverse`, KL(other || policy) if not.
+    """[N], exact over the vocabulary: KL(policy || other) if `reverse`, KL(other || policy) if
+    `forward`; `jsd` is (1 - mix) KL(policy || m) + mix KL(other || m), m the mixture of the two
+    with `mix` of the other (SDPO; Agarwal et al. 2024, generalised Jensen-Shannon).
 
     `other` gets no gradient; its logits are multiplied by `power` [N] first. A chunk's logits
-    live only while its part is computed, forward or backward.
+    live only while its part is computed, forward or backward. `top` looks at that many most likely
+    tokens of the policy, and at all others as one.
     """
 
     def part(h: Tensor, o: Tensor, scale: Tensor | None) -> Tensor:
         mine = _log_softmax(head(h))
         with torch.no_grad():
-            theirs = _log_softmax(other_head(o), scale)
-        if direction == "reverse":
-            return (mine.exp() * (mine - theirs)).sum(-1)
-        return (theirs.exp() * (theirs - mine)).sum(-1)
+            theirs = _log_softmax(other_head(o.to(h.dtype)), scale)
+        if top is not None and top < mine.shape[-1]:
+            best = mine.detach().topk(top, -1).indices
+            mine, theirs = (with_tail(p.gather(-1, best)) for p in (mine, theirs))
+        return distance(mine, theirs, direction, mix)
 
     parts = []
     for cut in _cuts(hidden, head):
         scale = None if power is None else power[cut]
         parts.append(checkpoint(part, hidden[cut], other_hidden[cut], scale, use_reentrant=False))
     return torch.cat(parts)
+
+
+def distance(mine: Tensor, theirs: Tensor, direction: str, mix: float = 0.5) -> Tensor:
+    """[N], a divergence of two log-distributions [N, V]; see `full_divergence`."""
+    if direction == "reverse":
+        return (mine.exp() * (mine - theirs)).sum(-1)
+    if direction == "forward":
+        return (theirs.exp() * (theirs - mine)).sum(-1)
+    middle = torch.logaddexp(mine + math.log(1.0 - mix), theirs + math.log(mix))
+    own = (mine.exp() * (mine - middle)).sum(-1)
+    return (1.0 - mix) * own + mix * (theirs.exp() * (theirs - middle)).sum(-1)
+
+
+def with_tail(logps: Tensor) -> Tensor:
+    """[N, k + 1], the log-probabilities of k tokens and of all others together."""
+    rest = 1.0 - logps.exp().sum(-1, keepdim=True)
+    return torch.cat([logps, rest.clamp(min=torch.finfo(logps.dtype).tiny).log()], -1)
 
 
 class _LinearLogProbs(torch.autograd.Function):
