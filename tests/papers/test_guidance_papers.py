@@ -73,11 +73,11 @@ def test_a_door_tells_nothing_before_the_end() -> None:
 
     def play(code: str) -> Episode:
         calls = [ToolCall(dial, {"mark": mark}) for dial, mark in zip(DIALS, code, strict=True)]
-        return asyncio.run(converse(Door(), door("oak", "afkp"), calls))
+        return asyncio.run(converse(Door(), door("oak", "aiq"), calls))
 
-    right, wrong = play("afkp"), play("afkq")
+    right, wrong = play("aiq"), play("air")
     assert right.outcome["resolved"]
     assert not wrong.outcome["resolved"]
-    assert wrong.outcome["step_scores"] == [1, 1, 1, 0]
+    assert wrong.outcome["step_scores"] == [1, 1, 0]
     seen = [[t.results[0].text for t in e.turns] for e in (right, wrong)]
     assert seen[0] == seen[1] == ["turned"] * TURNS

@@ -1,4 +1,4 @@
-"""Doors with four dials of five marks: a policy that guesses opens one in 625 tries.
+"""Doors with three dials of eight marks: a policy that guesses opens one in 512 tries.
 
 Each door has a code of its own. The policy (a small transformer) was shown how dials are turned,
 and what to do when it is told a mark: by episodes of a script with codes of its own, most of them
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from agentrl.core import Engine, Turn
     from agentrl.models import Policy
 
-DIALS = {"north": "abcde", "east": "fghij", "south": "klmno", "west": "pqrst"}
+DIALS = {"north": "abcdefgh", "east": "ijklmnop", "south": "qrstuvwx"}
 NAMES = ("oak", "elm", "ash", "fir")
-CHUNKS = ("north '{0}'", "east '{1}'", "south '{2}'", "west '{3}'")
+CHUNKS = ("north '{0}'", "east '{1}'", "south '{2}'")
 LEVELS = tuple("\n".join(CHUNKS[:told]) for told in range(1, len(CHUNKS) + 1))
 """What hints of growing detail say: the first mark, the first two, ..."""
 TUTOR = "Write hint {level}. {reference}"
-WIDTH, LAYERS = 32, 2
-WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 400, 800, 32, 5e-3
-GROUP, TURNS, RATE = 8, 4, 1e-3
+WIDTH, LAYERS = 64, 2
+WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 400, 800, 64, 3e-3
+GROUP, TURNS, RATE = 8, 3, 1e-3
 
 
 class Door(Environment):
-    """Four dials, one a turn; the door opens when all of them stand right. Nothing is told before
+    """Three dials, one a turn; the door opens when all of them stand right. Nothing is told before
     the end."""
 
     def reset(self, task: Task) -> str:
@@ -62,11 +62,6 @@ class Door(Environment):
     async def south(self, mark: str) -> str:
         """Turn this dial."""
         return self._turn("south", mark)
-
-    @tool
-    async def west(self, mark: str) -> str:
-        """Turn this dial."""
-        return self._turn("west", mark)
 
     async def step(self, turn: Turn) -> Observation:
         """A turn without a call turns nothing."""
@@ -134,7 +129,7 @@ def opener(seed: int) -> Generator[str, str, None]:
 def tutor(seed: int) -> Generator[str, str, None]:
     """Writes the hint that it is asked for, from the solution that it is shown."""
     heard = yield ""
-    found = re.search(r"Write hint (\d)\. solution: (.) (.) (.) (.)", heard)
+    found = re.search(r"Write hint (\d)\. solution: (.) (.) (.)", heard)
     assert found is not None
     yield LEVELS[int(found[1]) - 1].format(*found.groups()[1:])
 
@@ -278,7 +273,7 @@ async def _warm() -> Policy:
     )
     rng = random.Random(derive_seed(0, "words"))
     words += [f"Hint: {text.format(*draw_code(rng))}" for text in LEVELS for _ in range(20)]
-    words += [TUTOR.format(level=n, reference="solution: a f k p") for n in (1, 2, 3, 4)]
+    words += [TUTOR.format(level=n, reference="solution: a i q") for n in (1, 2, 3)]
     policy = tiny_policy(
         train_tokenizer(words * 4, 340),
         hidden=WIDTH,
@@ -315,7 +310,7 @@ async def _shown(policy: Policy) -> list[Episode]:
             asked = TUTOR.format(level=level, reference=f"solution: {' '.join(code)}")
             lessons.append(Attempt(Task("lesson", asked), seed))
             continue
-        level = rng.choices(range(len(LEVELS) + 1), [0.2, 0.15, 0.15, 0.2, 0.3])[0]
+        level = rng.choices(range(len(LEVELS) + 1), [0.2, 0.2, 0.2, 0.4])[0]
         hint = [Message("user", f"Hint: {LEVELS[level - 1].format(*code)}")] if level else []
         attempts.append(Attempt(task, seed, Guide(hint)))
     opening = runner(ScriptedEngine(opener, policy.tokenizer), policy, source="script")

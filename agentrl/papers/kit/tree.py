@@ -26,7 +26,7 @@ class Grove:
 
     async def group(self, count: int, seed: int) -> Group:
         """Episodes at one door; nothing opens it."""
-        (found,) = await self.scheduler.collect([door("oak", "afkp")], count, seed=seed)
+        (found,) = await self.scheduler.collect([door("oak", "aiq")], count, seed=seed)
         return found
 
 
