@@ -41,9 +41,10 @@ def compared(
             list(turn_lines(number, e.turns[number], full=full)) if number < len(e.turns) else []
             for e in pair
         ]
-        yield from _columns(*sides, width)
+        yield from _columns(sides[0], sides[1], width)
     yield "-" * width
-    yield from _columns(*(list(verdict_lines(e, full=full)) for e in pair), width)
+    verdicts = [list(verdict_lines(e, full=full)) for e in pair]
+    yield from _columns(verdicts[0], verdicts[1], width)
     yield ""
 
 

@@ -24,6 +24,7 @@ from agentrl.core.errors import (
     TaskFileError,
 )
 from agentrl.core.guide import Attempt, Guide, Rollout
+from agentrl.core.images import ImageTokens, PlacedImage, content_keys
 from agentrl.core.messages import Image, Message, ToolCall, ToolResult
 from agentrl.core.restore import (
     FileSnapshot,
@@ -62,11 +63,13 @@ __all__ = [
     "Group",
     "Guide",
     "Image",
+    "ImageTokens",
     "InfraError",
     "Message",
     "ModelError",
     "NoSnapshot",
     "Origin",
+    "PlacedImage",
     "Process",
     "Restorable",
     "RestorableSandbox",
@@ -91,6 +94,7 @@ __all__ = [
     "ToolResult",
     "Turn",
     "WarmPython",
+    "content_keys",
     "derive_seed",
     "solved",
 ]

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from agentrl.core.messages import Message, ToolCall, ToolResult
+from agentrl.core.images import PlacedImage
+from agentrl.core.messages import Image, Message, ToolCall, ToolResult
 from agentrl.core.score import Score
 from agentrl.core.task import Task
 
@@ -54,7 +55,8 @@ class Segment:
     """One contiguous token sequence as the engine saw it; all arrays have length T.
 
     An episode has one segment when its chat template only ever appends, and a new one each time
-    history is rewritten (stripped thinking, compaction).
+    history is rewritten (stripped thinking, compaction). `images` are in order of their tokens,
+    which are never trained.
     """
 
     tokens: np.ndarray  # int32[T]
@@ -62,6 +64,7 @@ class Segment:
     logprobs: np.ndarray  # float32[T]
     turn: np.ndarray  # int16[T]
     weights: np.ndarray  # int32[T]
+    images: list[PlacedImage] = field(default_factory=list)
 
     @property
     def action_mask(self) -> np.ndarray:
@@ -80,6 +83,7 @@ class SegmentBuilder:
 
     def __init__(self) -> None:
         self.tokens: list[int] = []
+        self.images: list[PlacedImage] = []
         self._origin: list[int] = []
         self._logprobs: list[float] = []
         self._turn: list[int] = []
@@ -90,6 +94,12 @@ class SegmentBuilder:
         if origin == Origin.SAMPLED:
             raise ValueError("sampled tokens come with log-probabilities: use append_sampled")
         self._extend(tokens, origin, turn, [0.0] * len(tokens), [-1] * len(tokens))
+
+    def append_image(self, image: Image, tokens: Sequence[int], origin: Origin, turn: int) -> None:
+        """Append the tokens that an image stands as."""
+        start = len(self.tokens)
+        self.append(tokens, origin, turn)
+        self.images.append(PlacedImage(start, len(self.tokens), image))
 
     def append_sampled(
         self, tokens: Sequence[int], logprobs: Sequence[float], weights: Sequence[int], turn: int
@@ -133,6 +143,7 @@ class SegmentBuilder:
             np.asarray(self._logprobs, np.float32),
             np.asarray(self._turn, np.int16),
             np.asarray(self._weights, np.int32),
+            list(self.images),
         )
 
 

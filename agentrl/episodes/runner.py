@@ -179,7 +179,7 @@ class Runner:
             if self.states.every_turn and index:
                 await self.states.keep((episode.id, index), environment)
             started = time.perf_counter()
-            said = await self._generate(episode, [*transcript.tokens, *head], index, room)
+            said = await self._generate(episode, transcript, head, index, room)
             if not len(said.tokens):
                 return Status.MAX_TOKENS
             origin = Origin.PROMPT if start is None else start.head_origin
@@ -198,15 +198,16 @@ class Runner:
         return Status.MAX_TURNS
 
     async def _generate(
-        self, episode: Episode, tokens: Sequence[int], index: int, room: int
+        self, episode: Episode, transcript: Transcript, head: Sequence[int], index: int, room: int
     ) -> Generation:
         sampling = Sampling(self.sampling.temperature, room, self.tokenizer.stop_ids)
         async with self.resources.engine:
             return await self.engine.generate(
-                tokens,
+                [*transcript.tokens, *head],
                 sampling,
                 session=episode.id,
                 seed=derive_seed(episode.seed, "turn", index),
+                images=transcript.images,
             )
 
     async def _observe(self, environment: Environment, turn: Turn) -> Observation:

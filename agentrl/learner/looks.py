@@ -10,7 +10,7 @@ import torch
 from agentrl.learner import ranks
 from agentrl.learner.credit import TurnTable
 from agentrl.learner.losses import divergence
-from agentrl.learner.pack import MicroBatch, pack, schedule
+from agentrl.learner.pack import MicroBatch, schedule
 from agentrl.learner.reference import ReferencePolicy
 from agentrl.learner.rows import Row
 from agentrl.learner.settings import Divergence, LearnerSettings
@@ -94,7 +94,7 @@ class Looks:
         shared = s.min_shared if s.share_prefixes and packs else None
         budget = s.token_budget if packs else 1
         return [
-            pack(part, self._trunk.device, min_shared=shared)
+            self._trunk.pack(part, min_shared=shared)
             for part in schedule(rows, budget, min_shared=shared)
         ]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import torch
 
 from agentrl.learner import losses
-from agentrl.learner.head import full_divergence
 from agentrl.learner.pack import MicroBatch
 from agentrl.learner.reference import ReferencePolicy
 from agentrl.learner.settings import Coefficient, Divergence, LearnerSettings
 from agentrl.learner.trunk import Trunk
+from agentrl.models.logprobs import full_divergence
 
 Tensor = torch.Tensor
 REINFORCE = Coefficient(kind="reinforce")
@@ -31,6 +31,21 @@ class Tokens:
     def foreign(self) -> Tensor:
         """bool[N], what the policy did not draw in this context."""
         return self.batch.gather("foreign", torch.bool)
+
+    def of(self, auxiliary: str) -> Tokens:
+        """Those of one auxiliary loss; "" for the sampled ones."""
+        mine = [r.auxiliary == auxiliary for r in self.batch.rows]
+        if all(mine):
+            return self
+        keep = torch.tensor(mine, device=self.logp.device)
+        inside = keep[self.batch.row]
+        return Tokens(
+            self.batch.only(keep),
+            self.hidden,
+            self.states[inside],
+            self.logp[inside],
+            self.entropy[inside],
+        )
 
     def get(self, name: str) -> Tensor:
         """An array of the rows, in the dtype of the loss."""

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from agentrl.learner.auxiliary_settings import AuxiliarySettings
 from agentrl.learner.presets import PRESETS, merge
 
 
@@ -62,7 +63,8 @@ class Channel(Strict):
         source: `outcome` (the episode's reward, one sample per episode), `steps` (discounted
             reward-to-go of the step rewards, one per turn), `return` (steps plus the outcome at
             the last turn, one per turn), `items` (each check of the score, one per episode and
-            check, averaged over the checks).
+            check, averaged over the checks by their weights), `spans` (rewards of parts of turns,
+            one per trained token).
         by: what samples must share to be compared; () compares the whole batch.
         baseline: `none`, `constant`, `mean`, `leave_one_out`.
         scale: `none`, `std` of the key, `batch_std` of all samples of the channel, `l1` (the
@@ -73,7 +75,7 @@ class Channel(Strict):
         min_group: keys with fewer samples get advantage zero.
     """
 
-    source: Literal["outcome", "steps", "return", "items"] = "outcome"
+    source: Literal["outcome", "steps", "return", "items", "spans"] = "outcome"
     by: tuple[Literal["group", "turn", "state"], ...] = ("group",)
     baseline: Literal["none", "constant", "mean", "leave_one_out"] = "mean"
     constant: float = 0.0
@@ -257,6 +259,8 @@ class Hindsight(Strict):
         window: mean rewards that the new one is compared with; least: before that many, nothing.
         negative: factor on a change for the worse; limit: on the standardised change.
         threshold: changes of at most this many deviations are no news.
+        kind: tasks with an equal value of it are compared: `environment` or a key of
+            `Task.metadata`; "" compares whole batches.
     """
 
     window: int = Field(default=8, ge=2)
@@ -264,6 +268,7 @@ class Hindsight(Strict):
     negative: float = Field(default=0.1, ge=0)
     limit: float = Field(default=3.0, gt=0)
     threshold: float = Field(default=0.0, ge=0)
+    kind: str = "environment"
 
 
 class Lora(Strict):
@@ -305,6 +310,7 @@ class LearnerSettings(Strict):
         off_policy: stage 5 for episodes that the policy did not draw in the context it is trained
             in (`ratio.hints: strip`, or a `source` other than "policy"); null: as the others.
         autocast: compute dtype of the trunk under torch.autocast ("" for none).
+        auxiliary: further losses, on tokens that the policy is asked about.
     """
 
     algorithm: str = "grpo"
@@ -342,6 +348,7 @@ class LearnerSettings(Strict):
     hindsight: Hindsight | None = None
     lora: Lora | None = None
     aggregation: Aggregation = Aggregation()
+    auxiliary: dict[str, AuxiliarySettings] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

@@ -64,10 +64,11 @@ TOWNS = [
 ]
 HARD = 4
 TRAINS = ("T1", "T2", "T3", "T4")
-LIKING = (0.7, 0.26, 0.02, 0.02)
+LIKING = (0.6, 0.3, 0.05, 0.05)
 STEPS, PER_STEP, GROUP = 24, 4, 8
 REPLAY = ReplayConfig(every=1, share=0.5, evict=0.5, max_tries=50)
 SOLVED, GAIN = 0.5, 0.3
+RATE = 3e-3
 _FENCED = re.compile(r"<data-\w+ (\w+)>\n(.*?)\n</data-", re.DOTALL)
 TOOL: dict[str, Any] = {
     "name": "trains",
@@ -168,21 +169,29 @@ async def compare(seed: int) -> tuple[Found, Found, Found]:
     return start, plain, await train(policy, tasks, REPLAY, seed)
 
 
-async def imitated(tasks: Sequence[Task], seed: int, steps: int = 40) -> Policy:
+async def imitated(tasks: Sequence[Task], seed: int, steps: int = 60) -> Policy:
     """A small policy that travels as the script does."""
     from agentrl.engines import ScriptedEngine
     from agentrl.learner import Learner, LearnerSettings
     from agentrl.models import tiny_policy, train_tokenizer
 
     words = [f"to {town} [trains()] {' '.join(TRAINS)}" for town in TOWNS] * 4
-    sizes = {"hidden": 48, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 24}
-    weights = derive_seed(seed, "weights")
-    policy = tiny_policy(train_tokenizer(words, 380), max_positions=512, seed=weights, **sizes)
+    policy = tiny_policy(
+        train_tokenizer(words, 380),
+        hidden=64,
+        layers=2,
+        heads=2,
+        kv_heads=1,
+        head_dim=32,
+        max_positions=512,
+        seed=derive_seed(seed, "weights"),
+    )
     scheduler = Scheduler(runner(ScriptedEngine(traveller, policy.tokenizer), policy))
     shown = await scheduler.collect(tasks, 8, seed=derive_seed(seed, "script"))
     episodes = [e for group in shown for e in group.episodes]
-    rates = {"schedule": "linear", "total_steps": steps, "learning_rate": 5e-3}
-    learner = Learner(policy, LearnerSettings(**rates))
+    learner = Learner(
+        policy, LearnerSettings(schedule="linear", total_steps=steps, learning_rate=5e-3)
+    )
     shuffled = random.Random(derive_seed(seed, "imitation"))
     for _ in range(steps):
         learner.imitate(shuffled.sample(episodes, 32))
@@ -214,7 +223,7 @@ async def train(
     from agentrl.learner import Learner, LearnerSettings
 
     engine = TransformersEngine(policy)
-    learner = Learner(policy, LearnerSettings(group_size=GROUP, learning_rate=2e-3))
+    learner = Learner(policy, LearnerSettings(group_size=GROUP, learning_rate=RATE))
     run = runner(engine, policy)
     scheduler = Scheduler(run, concurrency=PER_STEP * GROUP)
     supply = Supply(TaskSampler(tasks, PER_STEP, seed), tasks, replay, seed)

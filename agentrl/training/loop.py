@@ -89,7 +89,9 @@ class Trainer:
         self._policy = make_policy(config)
         self._weights = named_weights(self._policy)
         self._learner: Learner = Learner(
-            self._policy, learner_settings(config.learner, config.replay)
+            self._policy,
+            learner_settings(config.learner, config.replay),
+            self._policy.tokenizer,
         )
         self._done = 0
         self._saved = -1

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from agentrl.learner.head import distance, with_tail
 from learner_kit import close, episode, gradient_of, group, learner, make_on_policy, tiny_model
 
 from agentrl.core import Group, Origin
 from agentrl.learner import LearnerSettings, losses
-from agentrl.learner.head import distance, with_tail
 from agentrl.learner.link import link_loss
 from agentrl.learner.rows import make_rows
 from agentrl.learner.settings import Coefficient, Link
