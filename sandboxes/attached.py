@@ -15,8 +15,8 @@ SAID = 2000
 class Attached(asyncio.Protocol):
     """Takes the engine's headers off: stdout goes to the channel, the end of stderr is kept.
 
-    It is the channel's connection until the channel has a shorter one (see `door`). When it ends, the
-    container is gone, or its engine: then the sandbox is lost, whatever still answers.
+    It is the channel's connection until the channel has a shorter one (see `door`). When it ends,
+    the container is gone, or its engine: then the sandbox is lost, whatever still answers.
     """
 
     def __init__(self, channel: Channel) -> None:
