@@ -91,6 +91,10 @@ class DockerSandbox(SupervisedSandbox):
         await sandbox._open()
         return sandbox
 
+    @property
+    def _folders(self) -> list[str]:
+        return kept_folders(self.workdir)
+
     async def reset(self) -> None:
         """Exact: where emptying the container in place leaves anything, it is replaced."""
         async with self._turn:
@@ -134,6 +138,11 @@ class DockerSandbox(SupervisedSandbox):
     def _described(self) -> dict[str, Any]:
         described: dict[str, Any] = self._engine.api.inspect_image(self.image)
         return described
+
+
+def kept_folders(workdir: str) -> list[str]:
+    """The writable folders that hold files of the agent."""
+    return [workdir, HOME, "/tmp", "/dev/shm"]
 
 
 def supervisor_config(workdir: str, *, podman: bool = False) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from agentrl.sandboxes.container import START_SECONDS, container_config, launch,
 from agentrl.sandboxes.docker import (
     MB,
     Limits,
+    kept_folders,
     supervisor_config,
     ulimits,
     writable_folders,
@@ -170,6 +171,10 @@ class Cell(SupervisedSandbox):
                 what = f"its supervisor did not answer within {START_SECONDS:g} s"
                 raise SandboxError("sandbox_died", what, where=self.id) from error
             raise
+
+    @property
+    def _folders(self) -> list[str]:
+        return kept_folders(self.workdir)
 
     async def reset(self) -> None:
         async with self._turn:

@@ -58,6 +58,10 @@ class ProcessSandbox(SupervisedSandbox):
             raise
         return sandbox
 
+    @property
+    def _folders(self) -> list[str]:
+        return [str(self._home / name) for name in ("work", "home", "tmp")]
+
     async def reset(self) -> None:
         async with self._turn:
             left = await self._reset_in_place()

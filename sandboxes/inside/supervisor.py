@@ -10,7 +10,7 @@ Why Python and not bash: binary-safe framing, deadlines and a change of uid need
 programs this way, and a command costs no more than waking a shell that is already waiting.
 
 Frames (see `stream.py`; the number is the job's).
-From the host: R run, D stdin data, E stdin end, K kill, Z reset.
+From the host: R run, D stdin data, E stdin end, K kill, Z reset, L list what runs.
 To the host: S started, O output, X end of a job (JSON).
 """
 
@@ -85,6 +85,9 @@ class Supervisor:
             return
         if kind == b"Z":
             self.reset(number)
+            return
+        if kind == b"L":
+            self.tell(number)
             return
         job = self.jobs.get(number)
         if job is None:
@@ -232,6 +235,16 @@ class Supervisor:
                 return True
             time.sleep(0.0005)
         return False
+
+    def tell(self, number: int) -> None:
+        """What the agent left that is no file: its programs, but those kept for the host."""
+        jobs = {job.pid for job in self.jobs.values()}
+        left = processes.tree([pid for pid in self.below() if pid not in jobs], {})
+        what = f"{len(left)} programs run" if left else processes.ipc_left() if self.init else ""
+        if not what and self.init and os.path.isdir("/dev/mqueue") and os.listdir("/dev/mqueue"):
+            what = "message queues are left"
+        self.stream.send(b"X", number, json.dumps({"code": 0, "tail": what}).encode())
+        self.stream.flush()
 
     def reap(self) -> None:
         """Collect the exit codes of the dead."""
