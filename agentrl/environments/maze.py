@@ -91,10 +91,12 @@ class Maze:
                     draw.line([(x, y), (x + cell, y)], "black", 2)
                 if not self.open((r, c), "left"):
                     draw.line([(x, y), (x, y + cell)], "black", 2)
+                low, high = cell // 4, 3 * cell // 4
                 if (r, c) == (at or self.start):
-                    draw.text((x + cell // 3, y + cell // 4), "O", "red")
+                    draw.ellipse([(x + low, y + low), (x + high, y + high)], outline="red", width=2)
                 elif (r, c) == self.target:
-                    draw.text((x + cell // 3, y + cell // 4), "T", "blue")
+                    draw.line([(x + low, y + low), (x + high, y + low)], "blue", 2)
+                    draw.line([(x + cell // 2, y + low), (x + cell // 2, y + high)], "blue", 2)
         draw.rectangle([(0, 0), (side - 1, side - 1)], outline="black", width=2)
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")

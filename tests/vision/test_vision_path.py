@@ -16,12 +16,14 @@ from vision_kit import FAMILIES, picture
 from agentrl.core import ConfigError, Episode, Image, Message, Origin, Sampling, Segment, Task
 from agentrl.engines import TransformersEngine
 from agentrl.episodes.chatformat import ChatFormat
+from agentrl.episodes.dialects import dialect
 from agentrl.episodes.transcript import Transcript
 from agentrl.learner import LearnerSettings
 from agentrl.learner.rows import make_rows
 from agentrl.learner.trunk import Trunk
 from agentrl.models import Policy, score_logprobs
 from agentrl.models.policy import load_policy, save_policy
+from agentrl.training.preflight import preflight
 
 SYSTEM = Message("system", "you see")
 
@@ -228,3 +230,16 @@ def test_a_saved_policy_sees_the_same(policy, talked, tmp_path):
     again = load_policy(tmp_path / "model", device="cpu")
     plain = score_logprobs(policy, segment.tokens, segment.images)
     assert np.array_equal(score_logprobs(again, segment.tokens, segment.images), plain)
+
+
+@pytest.mark.parametrize("same", [True, False])
+async def test_a_check_before_the_run_compares_what_is_made_of_pixels(same):
+    policy = FAMILIES["llava"]()
+    speaker = copy.deepcopy(policy)
+    if not same:
+        with torch.no_grad():
+            speaker.model.model.multi_modal_projector.linear_2.weight.mul_(2)
+    engine = TransformersEngine(speaker)
+    found = await preflight(policy, engine, dialect("pythonic"), max_tokens=6)
+    await engine.close()
+    assert [c.name for c in found.checks if not c.ok] == ([] if same else ["log-probabilities"])
