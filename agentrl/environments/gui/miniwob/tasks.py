@@ -13,6 +13,8 @@ SITE = "miniwob"
 SIZE = (160, 210)
 # WOB_REWARD_GLOBAL decays with the time taken; the raw one is what the task says.
 CHECK = "({done: WOB_DONE_GLOBAL, reward: WOB_RAW_REWARD_GLOBAL})"
+# It shows the last reward, and the time that is left.
+_HIDDEN = "#reward-display, #click-canvas, #sync-task-cover"
 _READY = """new Promise((ready) => {
   core.EPISODE_MAX_TIME = %d; core.setDataMode('train'); Math.seedrandom(%s);
   core.startEpisodeReal();
@@ -47,7 +49,7 @@ def miniwob_task(name: str, seed: int, *, seconds: float = 1000.0) -> Task:
         "prepare": prepare,
         "brief": "core.getUtterance()",
         "over": "WOB_DONE_GLOBAL",
-        "within": "#wrap",
+        "hide": _HIDDEN,
         "viewport": list(SIZE),
     }
     return Task(
