@@ -67,19 +67,16 @@ async def test_an_episode_over_a_recorded_adb() -> None:
         "shell settings put global x 1",
         "shell am start -W -n com.example.settings/.Main",
     ]
-    assert (
-        do.text.splitlines()[3:]
-        == [
-            "## Round 0",
-            "com.example.settings/com.example.settings.Main",
-            '[1] EditText "Search settings" value=""',
-            '[2] RecyclerView "list" scrollable',
-            "  [3] LinearLayout",
-            '    [4] TextView "Airplane mode"',
-            '    [5] Switch "Airplane mode" checked',
-            '  [6] TextView "Sound" disabled',
-        ]
-    )
+    assert do.text.splitlines()[3:] == [
+        "## Round 0",
+        "com.example.settings/com.example.settings.Main",
+        '[1] EditText "Search settings" value=""',
+        '[2] RecyclerView "list" scrollable',
+        "  [3] LinearLayout",
+        '    [4] TextView "Airplane mode"',
+        '    [5] Switch "Airplane mode" checked',
+        '  [6] TextView "Sound" disabled',
+    ]
     assert do.messages[-1].images[0].data == PNG
     assert 'Switch "Airplane mode"\n' in await do("click", "Switch Airplane mode")
     outcome = await do.outcome()

@@ -152,7 +152,7 @@ class BrowserScreen:
             raise Interrupted
         found = await self._settled(tab)
         title, url, width, height, rows = found
-        elements = [_element(row) for row in rows]
+        elements = [element_of(row) for row in rows]
         shot, over = await asyncio.gather(self._shot(tab, image), self._over(tab))
         if len(self._tabs) > 1:
             self._told.tell(f"window {len(self._tabs)} of {len(self._tabs)}; back closes it")
@@ -333,7 +333,8 @@ class BrowserScreen:
         self._tabs.remove(tab)
 
 
-def _element(row: list[Any]) -> Element:
+def element_of(row: list[Any]) -> Element:
+    """An element from a row of our script's `view`."""
     number, role, name, left, top, right, bottom, value, states, depth, *more = row
     options = tuple(more[0]) if more else ()
     box = (left, top, right, bottom)

@@ -34,13 +34,6 @@ async def click_both_buttons(hand: Hand) -> None:
     await hand.submit("TWO")
 
 
-async def button_delay(hand: Hand) -> None:
-    (seconds,) = hand.find(r"wait (\d+) second")
-    await hand.submit("ONE")
-    await hand.wait(float(seconds) + 0.3)
-    await hand.submit("TWO")
-
-
 async def click_dialog(hand: Hand) -> None:
     """The cross of the dialog is a button whose name is "Close"."""
     await hand.click("button", name="Close")
@@ -194,7 +187,6 @@ async def guess_number(hand: Hand) -> None:
 
 EXPERTS: dict[str, Expert] = {
     "ascending-numbers": ascending_numbers,
-    "button-delay": button_delay,
     "circle-center": circle_center,
     "click-button": click_named,
     "click-button-sequence": click_both_buttons,

@@ -65,7 +65,7 @@ async def choose_date(hand: Hand) -> None:
             raise Missing("the calendar")
         if current == names[int(month) - 1]:
             break
-        await hand.click("link", "clickable", name="Prev")
+        await hand.click(name="Prev")
     await hand.click("link", "clickable", name=str(int(day)))
     await hand.submit()
 
