@@ -36,6 +36,7 @@ async def gui_environments(
             screenshots=config.screenshots,
             marks=config.marks,
             max_elements=config.max_elements,
+            offered=config.tools,
             instructions=_instructions(config),
         )
     finally:

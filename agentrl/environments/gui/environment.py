@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from agentrl.core import Episode, InfraError, Message, Task, ToolResult, Turn
@@ -10,7 +11,8 @@ from agentrl.environments.gui.rounds import Round, aim, header
 from agentrl.environments.gui.screen import Action, Refused, Screen, Screens, Unseen, View
 from agentrl.environments.gui.task import check_of, solved
 from agentrl.environments.gui.words import words
-from agentrl.tools import tool
+from agentrl.environments.offered import chosen
+from agentrl.tools import Tool, tool
 
 SYSTEM = (
     "You work on a screen. Each action is answered by a numbered round that shows the screen after "
@@ -28,6 +30,7 @@ class GuiEnvironment(Environment):
         screenshots: observations hold a screenshot.
         marks: the numbers of the elements are drawn on it.
         max_elements: elements that a text shows.
+        offered: names of the tools that the policy gets; None is all of them.
         instructions: added to the system message.
     """
 
@@ -38,9 +41,10 @@ class GuiEnvironment(Environment):
         screenshots: bool = True,
         marks: bool = False,
         max_elements: int = 120,
+        offered: Sequence[str] | None = None,
         instructions: str = "",
     ) -> None:
-        self._screens = screens
+        self._screens, self._offered = screens, offered
         self._screenshots, self._marks, self._max = screenshots, marks, max_elements
         self._instructions = instructions
         self._screen: Screen | None = None
@@ -49,6 +53,11 @@ class GuiEnvironment(Environment):
         self.rounds: list[Round] = []
         self._answer: dict[str, Any] = {"submitted": False, "message": "", "evidence": []}
         self._submissions, self._ended = 0, ""
+
+    @property
+    def tools(self) -> dict[str, Tool]:
+        """Those that are offered. Raises ConfigError for a name that there is not."""
+        return chosen(super().tools, self._offered)
 
     async def reset(self, task: Task) -> list[Message]:
         """Open the screen; the last message ends with round 0."""
