@@ -31,7 +31,8 @@ class ClickProximity:
         if not boxes or "rounds" not in episode.outcome:
             return Score(abstained=True, evidence=f"no reference {self.reference!r}, or no rounds")
         clicks = [r for r in episode.outcome["rounds"] if r.get("point") is not None]
-        near = [box_closeness(*c["point"], box) for c, box in zip(clicks, boxes, strict=False)]
+        pairs = zip(clicks, boxes, strict=False)
+        near = [box_closeness(c["point"][0], c["point"][1], box) for c, box in pairs]
         steps = [0.0] * len(episode.turns)
         for click, value in zip(clicks, near, strict=False):
             steps[click["turn"]] += value
