@@ -140,7 +140,7 @@ async def make_runner(
             reward=rewards.reward,
             limits=limits,
             sampling=sampling,
-            resources=Resources(judges=Slots(environment.judging)),
+            resources=Resources(Slots(environment.generating), Slots(environment.judging)),
         )
 
 

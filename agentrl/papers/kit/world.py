@@ -137,7 +137,7 @@ class World:
         from agentrl.learner import Learner
 
         engine = TransformersEngine(policy)
-        learner = Learner(policy, settings)
+        learner = Learner(policy, settings, policy.tokenizer)
         try:
             for update in range(updates):
                 batch = derive_seed(seed, "train", update)
