@@ -104,7 +104,7 @@ class ProcessSandbox(SupervisedSandbox):
         )
         theirs.close()
         ours.setblocking(False)
-        self._channel = Channel(self.id, program(config), docker=False)
+        self._channel = Channel(self.id, program(config))
         loop = asyncio.get_running_loop()
         await loop.create_connection(lambda: self._channel, sock=ours)
         async with asyncio.timeout(START_SECONDS):

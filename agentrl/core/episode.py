@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from agentrl.core.messages import Message, ToolCall, ToolResult
+from agentrl.core.images import PlacedImage
+from agentrl.core.messages import Image, Message, ToolCall, ToolResult
 from agentrl.core.score import Score
 from agentrl.core.task import Task
 
@@ -54,7 +55,8 @@ class Segment:
     """One contiguous token sequence as the engine saw it; all arrays have length T.
 
     An episode has one segment when its chat template only ever appends, and a new one each time
-    history is rewritten (stripped thinking, compaction).
+    history is rewritten (stripped thinking, compaction). `images` are in order of their tokens,
+    which are never trained.
     """
 
     tokens: np.ndarray  # int32[T]
@@ -62,6 +64,7 @@ class Segment:
     logprobs: np.ndarray  # float32[T]
     turn: np.ndarray  # int16[T]
     weights: np.ndarray  # int32[T]
+    images: list[PlacedImage] = field(default_factory=list)
 
     @property
     def action_mask(self) -> np.ndarray:
@@ -80,6 +83,7 @@ class SegmentBuilder:
 
     def __init__(self) -> None:
         self.tokens: list[int] = []
+        self.images: list[PlacedImage] = []
         self._origin: list[int] = []
         self._logprobs: list[float] = []
         self._turn: list[int] = []
@@ -90,6 +94,12 @@ class SegmentBuilder:
         if origin == Origin.SAMPLED:
             raise ValueError("sampled tokens come with log-probabilities: use append_sampled")
         self._extend(tokens, origin, turn, [0.0] * len(tokens), [-1] * len(tokens))
+
+    def append_image(self, image: Image, tokens: Sequence[int], origin: Origin, turn: int) -> None:
+        """Append the tokens that an image stands as."""
+        start = len(self.tokens)
+        self.append(tokens, origin, turn)
+        self.images.append(PlacedImage(start, len(self.tokens), image))
 
     def append_sampled(
         self, tokens: Sequence[int], logprobs: Sequence[float], weights: Sequence[int], turn: int
@@ -133,6 +143,7 @@ class SegmentBuilder:
             np.asarray(self._logprobs, np.float32),
             np.asarray(self._turn, np.int16),
             np.asarray(self._weights, np.int32),
+            list(self.images),
         )
 
 
@@ -176,6 +187,7 @@ class Episode:
             rewards read it, so that an episode can be judged again from the store.
         scores: every reward by name; "reward" is the composed one that is learned from.
         cause: for INFRA_ERROR, what broke.
+        guidance: which hint it was given, empty for none; see `agentrl.core.Guide`.
         source: "policy", "script", "replay": where its tokens come from.
         tools: the specifications of the tools that the policy was offered.
         branch: of an episode that took up another (see `Start`): {"episode": its id, "turn": the
@@ -217,6 +229,11 @@ class Episode:
         return self.scores["reward"].value
 
     @property
+    def guided(self) -> bool:
+        """True when it was sampled with a hint in its context: no measure of the plain policy."""
+        return bool(self.guidance) and self.guidance.get("placement") != "teacher_only"
+
+    @property
     def trained_tokens(self) -> int:
         return int(sum(s.action_mask.sum() for s in self.segments))
 
@@ -235,3 +252,11 @@ class Group:
     @property
     def judged(self) -> list[Episode]:
         return [e for e in self.episodes if e.judged]
+
+
+def solved(episode: Episode, above: float = 0.0) -> bool:
+    """Did the episode do its task? What the environment says counts before the reward, which says
+    so by being more than `above`."""
+    if "resolved" in episode.outcome:
+        return bool(episode.outcome["resolved"])
+    return episode.judged and episode.reward > above

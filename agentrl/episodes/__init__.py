@@ -10,6 +10,7 @@ from agentrl.episodes.dialects import (
 )
 from agentrl.episodes.forks import States, go_back, prefix
 from agentrl.episodes.formats import ChatFormats
+from agentrl.episodes.inform import informed
 from agentrl.episodes.rerender import rerender
 from agentrl.episodes.runner import Limits, Runner
 from agentrl.episodes.scheduler import RunsEpisodes, Scheduler
@@ -32,6 +33,7 @@ __all__ = [
     "dialect",
     "dialects",
     "go_back",
+    "informed",
     "instructions",
     "prefix",
     "rerender",

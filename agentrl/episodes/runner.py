@@ -15,6 +15,7 @@ from agentrl.core import (
     Engine,
     Episode,
     Generation,
+    Guide,
     InfraError,
     Message,
     Origin,
@@ -86,18 +87,23 @@ class Runner:
     def __post_init__(self) -> None:
         self._formats = ChatFormats(self.tokenizer, self.dialect)
 
-    async def run(self, task: Task, seed: int, start: Start | None = None) -> Episode:
-        """One episode, whatever happens; with `start`, one that takes up another.
+    async def run(
+        self, task: Task, seed: int, start: Start | None = None, guide: Guide | None = None
+    ) -> Episode:
+        """One episode, whatever happens; with `start`, one that takes up another, with `guide`, one
+        that is given hints (where it takes up another, only those of later turns).
 
         What the policy causes ends in its own status; everything else (a dead sandbox, an
         environment that raises) ends in INFRA_ERROR with the cause. Only cancellation raises.
         """
         episode = Episode(task, id=f"{task.id}-{seed:016x}", seed=seed, source=self.source)
+        guide = guide or Guide()
+        episode.guidance = dict(guide.note)
         started = time.perf_counter()
         environment: Environment | None = None
         try:
             environment = self.make_environment()
-            await self._play(episode, environment, start)
+            await self._play(episode, environment, start, guide)
             if self.judged:
                 await self._close_book(episode, environment)
         except InfraError as error:
@@ -116,12 +122,14 @@ class Runner:
     def with_sampling(self, sampling: Sampling) -> Runner:
         return replace(self, sampling=sampling)
 
-    async def _play(self, episode: Episode, environment: Environment, start: Start | None) -> None:
+    async def _play(
+        self, episode: Episode, environment: Environment, start: Start | None, guide: Guide
+    ) -> None:
         started = time.perf_counter()
         if start is None:
             opening = await maybe_await(environment.reset(episode.task))
-            prompt = [Message("user", opening)] if isinstance(opening, str) else list(opening)
-            episode.prompt = prompt
+            plain = [Message("user", opening)] if isinstance(opening, str) else opening
+            episode.prompt = guide.open(plain)
             episode.tools = [tool.spec for tool in environment.tools.values()]
             transcript = Transcript(self._formats.of(episode.tools))
             transcript.open(episode.prompt)
@@ -131,7 +139,7 @@ class Runner:
         deadline = asyncio.timeout(self.limits.seconds)
         try:
             async with deadline:
-                episode.status = await self._talk(episode, environment, transcript, start)
+                episode.status = await self._talk(episode, environment, transcript, start, guide)
         except TimeoutError:
             if not deadline.expired():  # the environment's own, which the policy did not cause
                 raise
@@ -160,6 +168,7 @@ class Runner:
         environment: Environment,
         transcript: Transcript,
         start: Start | None,
+        guide: Guide,
     ) -> Status:
         head: list[int] = [] if start is None else list(start.head)
         for index in range(len(episode.turns), self.limits.turns):
@@ -170,7 +179,7 @@ class Runner:
             if self.states.every_turn and index:
                 await self.states.keep((episode.id, index), environment)
             started = time.perf_counter()
-            said = await self._generate(episode, [*transcript.tokens, *head], index, room)
+            said = await self._generate(episode, transcript, head, index, room)
             if not len(said.tokens):
                 return Status.MAX_TOKENS
             origin = Origin.PROMPT if start is None else start.head_origin
@@ -184,19 +193,21 @@ class Runner:
             if said.finish_reason == "length" and room < self.limits.tokens_per_turn:
                 return Status.MAX_TOKENS
             if index + 1 < self.limits.turns:
-                transcript.add_observations(observation.messages, index, turn.calls)
+                turn.observations = guide.before(index + 1, turn.observations)
+                transcript.add_observations(turn.observations, index, turn.calls)
         return Status.MAX_TURNS
 
     async def _generate(
-        self, episode: Episode, tokens: Sequence[int], index: int, room: int
+        self, episode: Episode, transcript: Transcript, head: Sequence[int], index: int, room: int
     ) -> Generation:
         sampling = Sampling(self.sampling.temperature, room, self.tokenizer.stop_ids)
         async with self.resources.engine:
             return await self.engine.generate(
-                tokens,
+                [*transcript.tokens, *head],
                 sampling,
                 session=episode.id,
                 seed=derive_seed(episode.seed, "turn", index),
+                images=transcript.images,
             )
 
     async def _observe(self, environment: Environment, turn: Turn) -> Observation:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from agentrl.core import Episode, Group, Sampling, Start, Status, Task, derive_seed
+from agentrl.core import (
+    Attempt,
+    Episode,
+    Group,
+    Guide,
+    Sampling,
+    Start,
+    Status,
+    Task,
+    derive_seed,
+)
 
 HOPELESS = frozenset({"restore_diverged", "restore_failed"})
 """What trying again does not mend."""
@@ -16,8 +26,11 @@ HOPELESS = frozenset({"restore_diverged", "restore_failed"})
 class RunsEpisodes(Protocol):
     """What a scheduler schedules: a `Runner`, or a program behind the gateway."""
 
-    async def run(self, task: Task, seed: int, start: Start | None = None) -> Episode:
-        """One episode, whatever happens; only cancellation raises."""
+    async def run(
+        self, task: Task, seed: int, start: Start | None = None, guide: Guide | None = None
+    ) -> Episode:
+        """One episode, whatever happens; only cancellation raises (and ConfigError, from one that
+        cannot be given hints)."""
         ...
 
     def with_sampling(self, sampling: Sampling) -> RunsEpisodes:
@@ -46,7 +59,13 @@ class Scheduler:
         self._slots = asyncio.Semaphore(self.concurrency)
 
     async def groups(
-        self, tasks: Sequence[Task], size: int, *, seed: int, hopeless_after: int | None = None
+        self,
+        tasks: Sequence[Task],
+        size: int,
+        *,
+        seed: int,
+        hopeless_after: int | None = None,
+        guides: Mapping[str, Guide] | None = None,
     ) -> AsyncIterator[Group]:
         """One group of `size` episodes per task, each group yielded when its last one ends.
 
@@ -57,9 +76,12 @@ class Scheduler:
             hopeless_after: give a group up when its first so many members all got the same
                 reward: the others are cancelled and left out, also those that were done already,
                 so that what is learned from does not depend on who was faster. None: never.
+            guides: by task id: hints that all members of a group are given.
         """
+        hints = guides or {}
         running = [
-            asyncio.ensure_future(self._group(task, size, seed, hopeless_after)) for task in tasks
+            asyncio.ensure_future(self._group(task, size, seed, hopeless_after, hints.get(task.id)))
+            for task in tasks
         ]
         try:
             for finished in asyncio.as_completed(running):
@@ -70,10 +92,16 @@ class Scheduler:
             await asyncio.gather(*running, return_exceptions=True)
 
     async def collect(
-        self, tasks: Sequence[Task], size: int, *, seed: int, hopeless_after: int | None = None
+        self,
+        tasks: Sequence[Task],
+        size: int,
+        *,
+        seed: int,
+        hopeless_after: int | None = None,
+        guides: Mapping[str, Guide] | None = None,
     ) -> list[Group]:
-        """All groups, in the order of `tasks`."""
-        groups = self.groups(tasks, size, seed=seed, hopeless_after=hopeless_after)
+        """All groups, in the order of `tasks`; the rest is as in `groups`."""
+        groups = self.groups(tasks, size, seed=seed, hopeless_after=hopeless_after, guides=guides)
         found = {group.key: group async for group in groups}
         return [found[(task.id,)] for task in tasks]
 
@@ -93,9 +121,25 @@ class Scheduler:
                 episode.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _group(self, task: Task, size: int, seed: int, first: int | None) -> Group:
+    async def attempt(self, attempts: Sequence[Attempt]) -> list[Episode]:
+        """Single episodes, each with its own hints and beginning, in the order of `attempts`."""
         running = [
-            asyncio.ensure_future(self._episode(task, derive_seed(seed, task.id, member)))
+            asyncio.ensure_future(self._episode(a.task, a.seed, a.start, a.guide)) for a in attempts
+        ]
+        try:
+            return list(await asyncio.gather(*running))
+        finally:
+            for episode in running:
+                episode.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _group(
+        self, task: Task, size: int, seed: int, first: int | None, guide: Guide | None
+    ) -> Group:
+        running = [
+            asyncio.ensure_future(
+                self._episode(task, derive_seed(seed, task.id, member), guide=guide)
+            )
             for member in range(size)
         ]
         try:
@@ -109,14 +153,15 @@ class Scheduler:
                 episode.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _episode(self, task: Task, seed: int, start: Start | None = None) -> Episode:
+    async def _episode(
+        self, task: Task, seed: int, start: Start | None = None, guide: Guide | None = None
+    ) -> Episode:
         for attempt in range(self.retries + 1):
             async with self._slots:
                 if self.on_start:
                     self.on_start(task)
                 drawn = derive_seed(seed, "retry", attempt) if attempt else seed
-                run = self.runner.run
-                episode = await (run(task, drawn, start) if start else run(task, drawn))
+                episode = await self.runner.run(task, drawn, start, guide)
             if self.on_episode:
                 self.on_episode(episode)
             if episode.status != Status.INFRA_ERROR or episode.cause in HOPELESS:

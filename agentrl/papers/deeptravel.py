@@ -185,20 +185,21 @@ async def imitated(tasks: Sequence[Task], seed: int, steps: int = 100) -> Policy
 
     words = [f"to {town} [trains()] {' '.join(TRAINS)}" for town in TOWNS] * 4
     policy = tiny_policy(
-        train_tokenizer(words, 380),
+        train_tokenizer(words, 520),
         hidden=64,
-        layers=2,
+        layers=1,
         heads=2,
-        kv_heads=1,
+        kv_heads=2,
         head_dim=32,
         max_positions=512,
+        initializer_range=0.1,
         seed=derive_seed(seed, "weights"),
     )
     scheduler = Scheduler(runner(ScriptedEngine(traveller(tasks), policy.tokenizer), policy))
     shown = await scheduler.collect(tasks, 16, seed=derive_seed(seed, "script"))
     episodes = [e for group in shown for e in group.episodes]
     learner = Learner(
-        policy, LearnerSettings(schedule="linear", total_steps=steps, learning_rate=5e-3)
+        policy, LearnerSettings(schedule="linear", total_steps=steps, learning_rate=1e-2)
     )
     shuffled = random.Random(derive_seed(seed, "imitation"))
     for _ in range(steps):

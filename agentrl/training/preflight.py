@@ -239,7 +239,13 @@ async def _converse(chat: ChatFormat, engine: Engine, max_tokens: int) -> Episod
     sampling = Sampling(1.0, max_tokens, chat.tokenizer.stop_ids)
     try:
         for turn in range(2):
-            said = await engine.generate(transcript.tokens, sampling, session=episode.id, seed=turn)
+            said = await engine.generate(
+                transcript.tokens,
+                sampling,
+                session=episode.id,
+                seed=turn,
+                images=transcript.images,
+            )
             if not len(said.tokens):
                 break
             transcript.add_turn(said, turn)
@@ -278,14 +284,13 @@ def _both(policy: Policy, episode: Episode) -> tuple[np.ndarray, np.ndarray]:
     import torch
 
     from agentrl.learner import LearnerSettings
-    from agentrl.learner.pack import pack
     from agentrl.learner.rows import make_rows
     from agentrl.learner.trunk import Trunk
 
     rows = make_rows([episode])
-    trunk = Trunk(policy.model, LearnerSettings())
+    trunk = Trunk(policy.model, LearnerSettings(), policy.vision)
     with torch.no_grad():
-        found = [trunk.logprobs(pack([row], policy.device))[0].cpu().numpy() for row in rows]
+        found = [trunk.logprobs(trunk.pack([row]))[0].cpu().numpy() for row in rows]
     return np.concatenate([row.behave for row in rows]), np.concatenate(found).astype(np.float64)
 
 

@@ -200,7 +200,9 @@ def test_the_next_asker_sees_what_was_solved_and_new_documents() -> None:
     assert [len(s) for s in shown[:3]] == [3, 6, 9]
     assert set(shown[1]) > set(shown[0])
     (task,) = sampler.batch(4)
-    assert "q3" in task.prompt and "q2" in task.prompt and "q1" not in task.prompt
+    assert "q3" in task.prompt
+    assert "q2" in task.prompt
+    assert "q1" not in task.prompt
     assert "w3" not in task.prompt
     assert task.payload["documents"] == SETS[0].payload["documents"]
 

@@ -20,7 +20,7 @@ from agentrl.core import (
 )
 from agentrl.environments.base import Environment, Observation
 from agentrl.environments.images import provider_for
-from agentrl.environments.offered import chosen
+from agentrl.environments.offered import offered
 from agentrl.environments.swe.flags import flags_of
 from agentrl.environments.swe.grade import Grader
 from agentrl.environments.swe.submission import Listing, list_files, submitted_diff, unjudged
@@ -64,7 +64,7 @@ class SweEnvironment(Environment):
         provider: SandboxProvider,
         grader: Grader,
         *,
-        tools: Sequence[str] | None = None,
+        tools: str | Sequence[str] | None = None,
         system: str = SYSTEM,
         compact: bool = False,
         grade_unsubmitted: bool = False,
@@ -75,7 +75,8 @@ class SweEnvironment(Environment):
         Args:
             grader: shared by all episodes of a run.
             tools: names of the tools to offer, None for all: list_files, search, view, edit,
-                replace_lines, create, undo, run_tests, shell, submit.
+                replace_lines, create, undo, run_tests, shell, submit. Or the name of a
+                published scaffold, see `agentrl.tools.preset`.
             system: text of the system message, "" for none; the issue is the user message.
             compact: short views with small line numbers, see `agentrl.tools.Editor`.
             grade_unsubmitted: also judge what was never submitted; otherwise it is unresolved.
@@ -144,6 +145,7 @@ class SweEnvironment(Environment):
     def _offer(self, sandbox: Sandbox, swe: SweTask, task: Task) -> None:
         root = self._root
         path = ":".join(f"{root}/{entry}".removesuffix("/.") for entry in swe.payload.paths)
+        env = {"PYTHONPATH": path}
         self._editor = Editor(sandbox, root, start=_named(task.prompt), compact=self._compact)
         self.toolboxes = (
             Finder(sandbox, root),
@@ -154,12 +156,13 @@ class SweEnvironment(Environment):
                 python=self._python,
                 default=swe.payload.reproduction or "",
                 timeout=self._test_timeout,
-                env={"PYTHONPATH": path},
+                env=env,
             ),
             Shell(sandbox, root),
             Submit(self._submit),
         )
-        self._offered = chosen(super().tools, self._names)
+        own = super().tools
+        self._offered = offered(own, self._names, sandbox, root, self._submit, env=env)
 
     async def step(self, turn: Turn) -> Observation:
         """Run the calls; a turn without any is told so and does not end the episode."""
@@ -169,7 +172,8 @@ class SweEnvironment(Environment):
 
     async def finish(self, episode: Episode) -> dict[str, Any]:
         """Judge the work: {"submitted", "modified", "diff", "resolved", "f2p_passed",
-        "f2p_total", "p2p_passed", "p2p_total", "grading", "refused", "flags"}.
+        "f2p_total", "p2p_passed", "p2p_total", "grading", "refused", "flags"}, and when tests ran,
+        "failures" (of those that must pass).
 
         "flags" are signs of an attempt to win without repairing, see `flags`. "grading" is
         "tests", or why there are no test results: "not_submitted", "too_large", "timeout", "died",

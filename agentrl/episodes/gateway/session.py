@@ -248,7 +248,11 @@ class Session:
         seed = derive_seed(self.seed, "turn", index)
         try:
             said = await self.voice.engine.generate(
-                branch.transcript.tokens, sampling, session=session, seed=seed
+                branch.transcript.tokens,
+                sampling,
+                session=session,
+                seed=seed,
+                images=branch.transcript.images,
             )
         except InfraError as error:
             self.cause, self.error = error.cause, str(error)
