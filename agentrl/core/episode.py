@@ -112,6 +112,12 @@ class SegmentBuilder:
             )
         self._extend(tokens, Origin.SAMPLED, turn, logprobs, weights)
 
+    def forget_sampled(self) -> None:
+        """Sampled tokens become prompt: context of what follows, and never trained."""
+        for i, origin in enumerate(self._origin):
+            if origin == Origin.SAMPLED:
+                self._origin[i], self._logprobs[i], self._weights[i] = int(Origin.PROMPT), 0.0, -1
+
     def _extend(
         self,
         tokens: Sequence[int],
@@ -147,6 +153,8 @@ class Turn:
 
     Attributes:
         tokens: int32[N] as sampled; logprobs: float32[N].
+        forced: how many of them, from the first, were given and not sampled (see `Start.head`);
+            their log-probability is 0.
         text: the tokens decoded, without the end-of-turn token.
         calls: parsed from the text; `results` answer them in the same order.
         observations: the messages that the environment added.
@@ -163,6 +171,7 @@ class Turn:
     observations: list[Message] = field(default_factory=list)
     rewards: dict[str, float] = field(default_factory=dict)
     finish_reason: str = "stop"
+    forced: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -178,8 +187,12 @@ class Episode:
             rewards read it, so that an episode can be judged again from the store.
         scores: every reward by name; "reward" is the composed one that is learned from.
         cause: for INFRA_ERROR, what broke.
+        guidance: which hint it was given, empty for none; see `agentrl.core.Guide`.
         source: "policy", "script", "replay": where its tokens come from.
         tools: the specifications of the tools that the policy was offered.
+        branch: of an episode that took up another (see `Start`): {"episode": its id, "turn": the
+            first new one, "how": "start", "snapshot" or "replay", "checked": observations that
+            were compared}.
         timings: seconds by stage.
     """
 
@@ -196,6 +209,7 @@ class Episode:
     guidance: dict[str, Any] = field(default_factory=dict)
     source: str = "policy"
     tools: list[dict[str, Any]] = field(default_factory=list)
+    branch: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
 
     # Short on purpose: asyncio and tracebacks print what they hold, and an episode is megabytes.
@@ -213,6 +227,11 @@ class Episode:
     def reward(self) -> float:
         """The composed reward. Raises KeyError before the episode was judged."""
         return self.scores["reward"].value
+
+    @property
+    def guided(self) -> bool:
+        """True when it was sampled with a hint in its context: no measure of the plain policy."""
+        return bool(self.guidance) and self.guidance.get("placement") != "teacher_only"
 
     @property
     def trained_tokens(self) -> int:
@@ -233,3 +252,11 @@ class Group:
     @property
     def judged(self) -> list[Episode]:
         return [e for e in self.episodes if e.judged]
+
+
+def solved(episode: Episode, above: float = 0.0) -> bool:
+    """Did the episode do its task? What the environment says counts before the reward, which says
+    so by being more than `above`."""
+    if "resolved" in episode.outcome:
+        return bool(episode.outcome["resolved"])
+    return episode.judged and episode.reward > above

@@ -16,7 +16,7 @@ from agentrl.engines.cache import BLOCK, CacheStore, KVCache, Match, Shape
 from agentrl.engines.packing import ROWS, KVPacking, Span
 from agentrl.engines.sampling import draw, uniform
 from agentrl.engines.sight import Eyes, View
-from agentrl.models.decoder import hidden_states
+from agentrl.models.language import hidden_states
 from agentrl.models.policy import Policy
 from agentrl.models.vision import join_positions
 

@@ -31,6 +31,7 @@ from agentrl.core import (
     derive_seed,
 )
 from agentrl.environments.answers import AnswerEnvironment, after_thinking, ungraded
+from agentrl.rewards.process.proximity import grid_closeness
 from agentrl.tools import ToolError, tool
 
 Cell = tuple[int, int]
@@ -341,6 +342,38 @@ class PrefixProgress:
             k = common_prefix(reference, path)
             value = float(k * (1 if self.as_released else turns(reference[:k]) + 1))
         return value / whole if self.normalised else value
+
+
+@dataclass(slots=True)
+class MazeProximity:
+    """How much of the way is the right one, cell by cell in 3x3 blocks (SSL, paper 21)
+
+    The cells that were walked are held against those of the reference's way, see `grid_closeness`;
+    for `{kind: tiered, proximity: ..}`. A move into a wall ends the walk.
+    """
+
+    name: str = "maze_proximity"
+
+    async def score(self, episode: Episode) -> Score:
+        reference, outcome = episode.task.reference.get("path"), episode.outcome
+        if reference is None or "path" not in outcome:
+            return ungraded("path")
+        maze = Maze.of(episode.task.payload["maze"])
+        ways = walked(maze, outcome["path"]), walked(maze, reference)
+        return Score(grid_closeness(*ways, empty=False))
+
+
+def walked(maze: Maze, path: Iterable[str]) -> list[list[bool]]:
+    """bool[size][size], the cells that a walk comes to before a wall stops it."""
+    cells = [[False] * maze.size for _ in range(maze.size)]
+    at = maze.start
+    cells[at[0]][at[1]] = True
+    for move in path:
+        if not maze.open(at, move):
+            break
+        at = step(at, move)
+        cells[at[0]][at[1]] = True
+    return cells
 
 
 def common_prefix(a: Sequence[str], b: Sequence[str]) -> int:

@@ -58,14 +58,26 @@ class Transcript:
             pieces = self._hints_last(self._render(_unhinted(self._messages)), self._messages)
         self._append(pieces, turn=-1)
 
-    def add_turn(self, generation: Generation, turn: int) -> str:
-        """Append a turn as it was sampled; returns its text without the token that ended it."""
+    def add_turn(
+        self,
+        generation: Generation,
+        turn: int,
+        head: Sequence[int] = (),
+        head_origin: Origin = Origin.PROMPT,
+    ) -> str:
+        """Append a turn as it was sampled; returns its text without the token that ended it.
+
+        Args:
+            head: ids that the turn was made to begin with, before what was sampled.
+        """
+        if head:
+            self._segment.append(head, head_origin, turn)
         tokens = generation.tokens.tolist()
         self._segment.append_sampled(
             tokens, generation.logprobs.tolist(), generation.weights.tolist(), turn
         )
         ended = generation.finish_reason == "stop"
-        said = tokens[:-1] if ended else tokens
+        said = [*head, *(tokens[:-1] if ended else tokens)]
         self._stop = self._chat.tokenizer.decode(tokens[-1:]) if ended else None
         text = self._chat.tokenizer.decode(said)
         guarded = self._chat.guard_sampled(said, text)
@@ -98,6 +110,11 @@ class Transcript:
         self._done, self._segment = [], SegmentBuilder()
         self._segment.append(context, Origin.PROMPT, -1)
         self._segment.images.extend(images)
+
+    def forget_sampled(self) -> None:
+        """As `freeze`, but observations and hints stay what they are."""
+        self._done = []
+        self._segment.forget_sampled()
 
     def segments(self) -> list[Segment]:
         return [*self._done, self._segment.build()]

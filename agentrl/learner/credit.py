@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agentrl.core import Episode, Group, Status, derive_seed
+from agentrl.core import Episode, Group, Score, Status, derive_seed
 from agentrl.learner.rows import LearnerError, Row
 from agentrl.learner.settings import Channel, LearnerSettings, Transform
 
@@ -34,6 +34,7 @@ class TurnTable:
     group: np.ndarray  # int64[E]
     outcome: np.ndarray  # float64[E], reward of the episode after stage 1
     items: dict[str, np.ndarray]  # float64[E] each, NaN where an episode has no such check
+    weights: dict[str, float]  # of the items, beside each other
 
     @property
     def last(self) -> np.ndarray:
@@ -71,6 +72,7 @@ def turn_table(
         group=group,
         outcome=returns(episodes, group, transforms),
         items=_items(episodes),
+        weights={c.name: c.weight for e in episodes for c in e.scores["reward"].checks},
     )
 
 
@@ -151,16 +153,18 @@ def whiten_rows(rows: Sequence[Row]) -> None:
 
 
 def _channel(table: TurnTable, c: Channel) -> np.ndarray:
-    """float64[K], the advantage of one channel on every turn."""
+    """float64[K], the advantage of one channel on every turn; none of `spans` (see spans.py)."""
+    if c.source == "spans":
+        return np.zeros(len(table.episode))
     if c.source == "outcome":
-        keys = _keys(c, group=table.group)
+        keys = keys_of(c, group=table.group)
         return compare(table.outcome, keys, c)[table.episode]
     if c.source == "items":
         return _compare_items(table, c)[table.episode]
     reward = table.steps.copy()
     if c.source == "return":
         reward[table.last] += table.outcome
-    keys = _keys(c, group=table.group[table.episode], turn=table.turn, state=table.state)
+    keys = keys_of(c, group=table.group[table.episode], turn=table.turn, state=table.state)
     return compare(reward_to_go(reward, table.episode, c.discount), keys, c)
 
 
@@ -228,7 +232,24 @@ def has_signal(groups: Sequence[Group], s: LearnerSettings) -> list[bool]:
         return [mixed.get(g, False) for g in range(len(groups))]
     moved = advantages(table, s.channels, whiten=False) != 0.0
     of = group[table.episode]
-    return [bool(moved[of == g].any()) for g in range(len(groups))]
+    finer = [c for c in s.channels.values() if c.source == "spans"]
+    return [
+        bool(moved[of == g].any()) or any(_spans_teach(each.judged, c) for c in finer)
+        for g, each in enumerate(groups)
+    ]
+
+
+def _spans_teach(episodes: Sequence[Episode], c: Channel) -> bool:
+    """Whether rewards of spans differ, as far as can be told without looking at tokens."""
+    values = {v for e in episodes for v in _span_values(e.scores["reward"])}
+    alone = c.baseline in ("none", "constant")
+    return len(values) > 1 or (alone and any(v != c.constant for v in values))
+
+
+def _span_values(score: Score) -> list[float]:
+    if score.spans:
+        return [score.value, *(s.value for s in score.spans)]
+    return list(score.steps) or [score.value]
 
 
 def _is_flat(values: np.ndarray, k: np.ndarray, count: int) -> np.ndarray:
@@ -239,20 +260,28 @@ def _is_flat(values: np.ndarray, k: np.ndarray, count: int) -> np.ndarray:
 
 
 def _compare_items(table: TurnTable, c: Channel) -> np.ndarray:
-    total, count = np.zeros(len(table.group)), np.zeros(len(table.group))
-    for values in table.items.values():
-        has = ~np.isnan(values)
-        total[has] += compare(values[has], _keys(c, group=table.group[has]), c)
-        count[has] += 1
-    return total / np.maximum(count, 1)
+    """float64[E], the mean over checks of their advantages, each weighing `Check.weight`.
+
+    A check's value is in points, at most its weight: compared is the share of them that it got,
+    so that dividing by a deviation does not make light items heavy.
+    """
+    total, mass = np.zeros(len(table.group)), np.zeros(len(table.group))
+    for name, values in table.items.items():
+        has, weight = ~np.isnan(values), table.weights[name]
+        if weight <= 0:
+            continue
+        shares = values[has] / weight
+        total[has] += weight * compare(shares, keys_of(c, group=table.group[has]), c)
+        mass[has] += weight
+    return np.divide(total, mass, out=total, where=mass > 0)
 
 
-def _keys(c: Channel, **columns: np.ndarray) -> np.ndarray:
+def keys_of(c: Channel, **columns: np.ndarray) -> np.ndarray:
     """int64[S], equal where all columns that `c.by` names are equal."""
     size = len(next(iter(columns.values())))
     missing = [name for name in c.by if name not in columns]
     if missing:
-        raise LearnerError(f"source {c.source!r} has one sample per episode, no {missing[0]!r}")
+        raise LearnerError(f"samples of source {c.source!r} have no {missing[0]!r} to share")
     if not c.by or size == 0:
         return np.zeros(size, np.int64)
     stacked = np.stack([columns[name] for name in c.by])

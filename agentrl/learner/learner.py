@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import torch
 
 from agentrl.core import Episode, Group
 from agentrl.learner import credit, ranks
+from agentrl.learner.auxiliary import AuxiliaryLoss, auxiliary_rows, make_auxiliary
 from agentrl.learner.gae import critic_credit, explained_variance
 from agentrl.learner.hindsight import Memory
 from agentrl.learner.influence import emphasise
@@ -29,11 +30,13 @@ from agentrl.learner.metrics import Meter, average, measure_credit, measure_toke
 from agentrl.learner.objective import Tokens, objective, value_objective
 from agentrl.learner.optim import clip_and_step, make_optimizer
 from agentrl.learner.pack import MicroBatch
-from agentrl.learner.reference import ReferencePolicy, add_lora
+from agentrl.learner.reference import ReferencePolicy
 from agentrl.learner.rows import LearnerError, Row, make_rows
 from agentrl.learner.settings import LearnerSettings
+from agentrl.learner.spans import Spelling, add_span_credit
 from agentrl.learner.trunk import HasModel, Trunk, ValueModel, vision_of
 from agentrl.learner.weights import aggregation_weights, field_weights
+from agentrl.models.lora import add_lora
 
 Tensor = torch.Tensor
 LOG = logging.getLogger(__name__)
@@ -46,18 +49,34 @@ class Learner:
         version: of the weights; one more after each optimiser step.
     """
 
-    def __init__(self, policy: HasModel, settings: LearnerSettings) -> None:
-        self.policy, self.settings = policy, settings
+    def __init__(
+        self,
+        policy: HasModel,
+        settings: LearnerSettings,
+        spelling: Spelling | None = None,
+        auxiliary: Mapping[str, AuxiliaryLoss] | None = None,
+    ) -> None:
+        """
+        Args:
+            spelling: the policy's tokenizer; needed by what is said of text (spans, references).
+            auxiliary: losses of your own, beside those of the settings.
+        """
+        self.policy, self.settings, self._spelling = policy, settings, spelling
+        self.auxiliary = make_auxiliary(settings.auxiliary) | dict(auxiliary or {})
         self.version = 0
         if settings.lora is not None:
-            add_lora(policy.model, settings.lora)
+            add_lora(policy.model, **settings.lora.model_dump())
         self.trunk = Trunk(policy.model, settings, vision_of(policy))
         needs = any(d.target != "uniform" for d in settings.divergences.values())
+        needs |= any(each.needs_reference for each in self.auxiliary.values())
+        needs |= settings.link is not None and settings.link.kind == "dpo"
         self.reference = ReferencePolicy(self.trunk, settings) if needs else None
         self.critic = ValueModel(self.trunk, settings) if settings.critic else None
         self.looks = Looks(self.trunk, self.reference, self.critic, settings)
         if self.looks.one_by_one:
             LOG.warning("rows are trained one by one: %s", self.looks.one_by_one)
+        elif self.trunk.slow:
+            LOG.info("the model runs its own forward pass: %s", self.trunk.slow)
         self.memory = Memory(settings.hindsight) if settings.hindsight else None
         self.optimizer = make_optimizer(
             self._policy_parameters(), self._critic_parameters(), settings
@@ -172,8 +191,12 @@ class Learner:
         np.subtract.at(
             table.outcome, [r.episode for r in rows], [float(r.penalty.sum()) for r in rows]
         )
-        advantage = credit.advantages(table, s.channels, s.whiten)
+        finer = any(c.source == "spans" for c in s.channels.values())
+        advantage = credit.advantages(table, s.channels, s.whiten and not finer)
         credit.spread(advantage, table, rows)
+        add_span_credit(rows, episodes, table, s.channels, self._spelling)
+        if s.whiten and finer:
+            credit.whiten_rows(rows)
         if s.field.hidden is not None:
             emphasise(rows, table.group, s.field.hidden, self.trunk, self.looks.micro_batches)
 
@@ -194,10 +217,11 @@ class Learner:
     ) -> dict[str, float]:
         """One optimiser step on `rows`."""
         s = self.settings
+        asked = self._asked({r.episode: episodes[r.episode] for r in rows})
         rows = self._weigh(rows, episodes)
         extra: dict[str, float] = {}
         if s.link is not None and rows:
-            now = "behave" if old == "current" else "now"
+            now = "behave" if old == "current" and s.link.kind != "dpo" else "now"
             if now == "now":
                 self.looks.fill(rows, "now", lambda b: self.trunk.logprobs(b)[0])
             extra["link_loss"] = link_credit(rows, table.outcome, table.group, s.link, now)
@@ -206,15 +230,26 @@ class Learner:
         extra["tokens_skipped"] = float(counted - sum(len(r.target) for r in rows))
 
         s = self._shaped(rows)
-        return extra | self._descend(rows, episodes, lambda t, m: self._loss(t, old, m, s))
+        rows = rows + asked
+        return extra | self._descend(rows, episodes, lambda t, m: self._losses(t, old, m, s))
+
+    def _asked(self, episodes: Mapping[int, Episode]) -> list[Row]:
+        """The rows of the auxiliary losses of an optimiser step."""
+        asked = auxiliary_rows(self.auxiliary, episodes, self._spelling)
+        named = {n for n, each in self.auxiliary.items() if each.needs_reference}
+        unsure = [r for r in asked if r.auxiliary in named]
+        if unsure and self.reference is not None:
+            self.looks.fill(unsure, "reference", self.reference.logprobs)
+        return asked
 
     def _shaped(self, rows: Sequence[Row]) -> LearnerSettings:
         """The settings, with the gamma that `off_policy.quantile` asks for."""
-        s, foreign = self.settings, [r for r in rows if r.foreign]
+        s, foreign = self.settings, [r for r in rows if r.foreign.any()]
         if s.off_policy is None or s.off_policy.quantile is None or not foreign:
             return s
         self.looks.fill(foreign, "now", lambda b: self.trunk.logprobs(b)[0])
-        ratios = np.exp(np.concatenate([np.clip(r.now - r.behave, -LIMIT, LIMIT) for r in foreign]))
+        away = np.concatenate([(r.now - r.behave)[r.foreign] for r in foreign])
+        ratios = np.exp(np.clip(away, -LIMIT, LIMIT))
         gamma = max(float(np.quantile(ratios, s.off_policy.quantile)), 1e-4)
         return s.model_copy(update={"off_policy": s.off_policy.model_copy(update={"gamma": gamma})})
 
@@ -227,7 +262,7 @@ class Learner:
     ) -> list[dict[str, float]]:
         """PIPO: one more step on the last batch, weighted by what came of it."""
         s = self.settings
-        feedback = memory.feedback(float(table.outcome.mean())) if len(episodes) else 0.0
+        feedback = memory.feedback(table.outcome, [e.task for e in episodes])
         last = [r for r in memory.rows if r.advantage.any()]
         done: list[dict[str, float]] = []
         if feedback != 0.0 and last:
@@ -263,6 +298,18 @@ class Learner:
         terms = s.divergences.values()
         pulled = any(d.place == "loss" and d.coefficient != 0.0 for d in terms)
         return bool(pulled or (row.weight.any() and row.advantage.any()))
+
+    def _losses(self, t: Tokens, old: str, meter: Meter, s: LearnerSettings) -> Tensor:
+        """The loss of the sampled tokens of a micro-batch, and those of its forced ones."""
+        sampled = t.of("")
+        total = self._loss(sampled, old, meter, s) if len(sampled.logp) else t.logp.sum() * 0.0
+        for name, each in self.auxiliary.items():
+            forced = t.of(name)
+            if len(forced.logp):
+                part = each.loss(forced, meter)
+                meter.add(f"auxiliary_{name}", float(part.detach()))
+                total = total + part
+        return total
 
     def _loss(self, t: Tokens, old: str, meter: Meter, s: LearnerSettings) -> Tensor:
         out = objective(t, s, old, self.trunk, self.reference)

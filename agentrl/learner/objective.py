@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import torch
 
 from agentrl.learner import losses
-from agentrl.learner.head import full_divergence
 from agentrl.learner.pack import MicroBatch
 from agentrl.learner.reference import ReferencePolicy
 from agentrl.learner.settings import Coefficient, Divergence, LearnerSettings
 from agentrl.learner.trunk import Trunk
+from agentrl.models.logprobs import full_divergence
 
 Tensor = torch.Tensor
 REINFORCE = Coefficient(kind="reinforce")
@@ -30,8 +30,22 @@ class Tokens:
     @property
     def foreign(self) -> Tensor:
         """bool[N], what the policy did not draw in this context."""
-        rows = torch.tensor([r.foreign for r in self.batch.rows], device=self.logp.device)
-        return rows[self.batch.row]
+        return self.batch.gather("foreign", torch.bool)
+
+    def of(self, auxiliary: str) -> Tokens:
+        """Those of one auxiliary loss; "" for the sampled ones."""
+        mine = [r.auxiliary == auxiliary for r in self.batch.rows]
+        if all(mine):
+            return self
+        keep = torch.tensor(mine, device=self.logp.device)
+        inside = keep[self.batch.row]
+        return Tokens(
+            self.batch.only(keep),
+            self.hidden,
+            self.states[inside],
+            self.logp[inside],
+            self.entropy[inside],
+        )
 
     def get(self, name: str) -> Tensor:
         """An array of the rows, in the dtype of the loss."""
@@ -85,17 +99,24 @@ def _term(
     if d.target == "uniform":
         return -t.entropy
     assert reference is not None
+    hinted = d.target == "hinted"
+    if hinted and not t.get("taught").any():
+        return torch.zeros_like(t.logp)
     if d.estimator != "full":
-        target = t.get(d.target)
-        return losses.divergence(t.logp, target, d.estimator, d.direction, ratio)
-    return full_divergence(
-        t.states,
-        trunk.head,
-        reference.hidden(t.batch),
-        reference.trunk.head,
-        direction=d.direction,
-        power=t.get("power") if d.target == "tempered" else None,
-    )
+        target = t.get("told" if hinted else d.target)
+        term = losses.divergence(t.logp, target, d.estimator, d.direction, ratio)
+    else:
+        term = full_divergence(
+            t.states,
+            trunk.head,
+            t.get("told_states") if hinted else reference.hidden(t.batch),
+            reference.trunk.head,
+            direction=d.direction,
+            power=t.get("power") if d.target == "tempered" else None,
+            mix=d.mix,
+            top=d.top,
+        )
+    return t.get("taught") * term if hinted else term
 
 
 def value_objective(value: Tensor, t: Tokens, s: LearnerSettings) -> Tensor:

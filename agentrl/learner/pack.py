@@ -8,14 +8,14 @@ prefix with the row before it. A micro-batch holds, for each row, the tokens bey
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from agentrl.core import PlacedImage
 from agentrl.learner.rows import Row
-from agentrl.learner.tree import Forest, Span
+from agentrl.models.forest import Forest, Span
 from agentrl.models.vision import join_positions
 
 
@@ -38,6 +38,19 @@ class MicroBatch:
         """[N], an array of the rows end to end."""
         values = np.concatenate([getattr(r, name) for r in self.rows])
         return torch.as_tensor(values, dtype=dtype, device=self.tokens.device)
+
+    def only(self, keep: torch.Tensor) -> MicroBatch:
+        """The same packed tokens, of which only the rows of bool[rows] have trained tokens."""
+        inside = keep[self.row]
+        return replace(
+            self,
+            rows=[r for r, k in zip(self.rows, keep.tolist(), strict=True) if k],
+            where=self.where[inside],
+            target=self.target[inside],
+            row=(keep.cumsum(0) - 1)[self.row[inside]],
+            turn=self.turn[inside],
+            last=self.last[keep],
+        )
 
 
 def schedule(rows: Sequence[Row], budget: int, *, min_shared: int | None = 16) -> list[list[Row]]:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from agentrl.learner.auxiliary_settings import AuxiliarySettings
 from agentrl.learner.presets import PRESETS, merge
 
 
@@ -62,7 +63,8 @@ class Channel(Strict):
         source: `outcome` (the episode's reward, one sample per episode), `steps` (discounted
             reward-to-go of the step rewards, one per turn), `return` (steps plus the outcome at
             the last turn, one per turn), `items` (each check of the score, one per episode and
-            check, averaged over the checks).
+            check, averaged over the checks by their weights), `spans` (rewards of parts of turns,
+            one per trained token).
         by: what samples must share to be compared; () compares the whole batch.
         baseline: `none`, `constant`, `mean`, `leave_one_out`.
         scale: `none`, `std` of the key, `batch_std` of all samples of the channel, `l1` (the
@@ -73,7 +75,7 @@ class Channel(Strict):
         min_group: keys with fewer samples get advantage zero.
     """
 
-    source: Literal["outcome", "steps", "return", "items"] = "outcome"
+    source: Literal["outcome", "steps", "return", "items", "spans"] = "outcome"
     by: tuple[Literal["group", "turn", "state"], ...] = ("group",)
     baseline: Literal["none", "constant", "mean", "leave_one_out"] = "mean"
     constant: float = 0.0
@@ -173,12 +175,14 @@ class Link(Strict):
 
     An episode's score is `scale` times the sum, mean or sum / sqrt(n) of its log ratios, or the
     mean of its log-probabilities. `bce` classifies it against its label (reward > `threshold`),
-    `logsumexp` ranks it against an anchor of zero (REAL). `contrast` takes the other members' mean
-    off first (PACS), or makes it a z-score. `balance` weighs the classes of a mixed group alike:
-    n / (2 n_class) on both of them, or on the right or wrong answers only.
+    `logsumexp` ranks it against an anchor of zero (REAL); `dpo` takes its log ratios to the
+    reference and prefers each success of a group to each failure, -log sigmoid(s+ - s-).
+    `contrast` takes the other members' mean off first (PACS), or makes it a z-score. `balance`
+    weighs the classes of a mixed group alike: n / (2 n_class) on both of them, or on the right or
+    wrong answers only.
     """
 
-    kind: Literal["bce", "logsumexp"] = "bce"
+    kind: Literal["bce", "logsumexp", "dpo"] = "bce"
     score: Literal["sum", "mean", "sqrt", "mean_logprob"] = "sum"
     scale: float = Field(default=1.0, gt=0)
     contrast: Literal["none", "leave_one_out", "z"] = "none"
@@ -192,19 +196,26 @@ class Divergence(Strict):
     Attributes:
         target: `reference`; `tempered`, the reference with its logits times phi =
             floor + (1 - floor) * reward, renormalised exactly (RAPO); `uniform`, which is the
-            entropy bonus (exact).
-        direction: `reverse` KL(policy || target), `forward` KL(target || policy).
+            entropy bonus (exact); `hinted`, the reference that reads the hints which
+            `ratio.hints: strip` takes out of the policy's context (SDPO): only of episodes that
+            have some.
+        direction: `reverse` KL(policy || target), `forward` KL(target || policy), `jsd` between
+            them (see `mix`; estimator `full` only).
         estimator: `k1`, `k2`, `k3` from the sampled token, `k3_ratio` (k3 times the
             differentiable ratio, TRL's default), `full` over the whole vocabulary.
         place: `loss`, or `reward`: taken from the reward before stage 2.
+        mix: share of the target in the mixture of `jsd`.
+        top: `full` looks at so many most likely tokens, and at the others as one; null: at all.
     """
 
-    target: Literal["reference", "tempered", "uniform"] = "reference"
-    direction: Literal["reverse", "forward"] = "reverse"
+    target: Literal["reference", "tempered", "uniform", "hinted"] = "reference"
+    direction: Literal["reverse", "forward", "jsd"] = "reverse"
     estimator: Literal["k1", "k2", "k3", "k3_ratio", "full"] = "k3"
     place: Literal["loss", "reward"] = "loss"
     coefficient: float = 0.0
     floor: float = Field(default=0.5, ge=0, le=1)
+    mix: float = Field(default=0.5, gt=0, lt=1)
+    top: int | None = Field(default=None, ge=1)
 
 
 class Reference(Strict):
@@ -248,6 +259,8 @@ class Hindsight(Strict):
         window: mean rewards that the new one is compared with; least: before that many, nothing.
         negative: factor on a change for the worse; limit: on the standardised change.
         threshold: changes of at most this many deviations are no news.
+        kind: tasks with an equal value of it are compared: `environment` or a key of
+            `Task.metadata`; "" compares whole batches.
     """
 
     window: int = Field(default=8, ge=2)
@@ -255,6 +268,7 @@ class Hindsight(Strict):
     negative: float = Field(default=0.1, ge=0)
     limit: float = Field(default=3.0, gt=0)
     threshold: float = Field(default=0.0, ge=0)
+    kind: str = "environment"
 
 
 class Lora(Strict):
@@ -296,6 +310,7 @@ class LearnerSettings(Strict):
         off_policy: stage 5 for episodes that the policy did not draw in the context it is trained
             in (`ratio.hints: strip`, or a `source` other than "policy"); null: as the others.
         autocast: compute dtype of the trunk under torch.autocast ("" for none).
+        auxiliary: further losses, on tokens that the policy is asked about.
     """
 
     algorithm: str = "grpo"
@@ -333,6 +348,7 @@ class LearnerSettings(Strict):
     hindsight: Hindsight | None = None
     lora: Lora | None = None
     aggregation: Aggregation = Aggregation()
+    auxiliary: dict[str, AuxiliarySettings] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -351,6 +367,13 @@ class LearnerSettings(Strict):
                 raise ValueError(
                     f"divergences.{name}: only a sampled estimator to a reference goes into the "
                     "reward"
+                )
+            if d.direction == "jsd" and d.estimator != "full":
+                raise ValueError(f"divergences.{name}: jsd needs estimator: full")
+            if d.target == "hinted" and (d.place == "reward" or self.ratio.hints == "keep"):
+                raise ValueError(
+                    f"divergences.{name}: target hinted goes into the loss, and needs "
+                    "ratio.hints: strip"
                 )
             if d.direction == "forward" and d.estimator == "k3_ratio":
                 raise ValueError(f"divergences.{name}: k3_ratio is an estimator of reverse KL")

@@ -14,8 +14,8 @@ import torch
 
 from agentrl.core import ModelError
 from agentrl.models.attention import use_packed_attention
-from agentrl.models.decoder import decoder
 from agentrl.models.heads import language_head
+from agentrl.models.language import decoder
 from agentrl.models.tokenizer import ChatTokenizer
 from agentrl.models.vision import KINDS, Vision
 

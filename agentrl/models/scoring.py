@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from agentrl.core import PlacedImage, TokenScores
-from agentrl.models.decoder import hidden_states
+from agentrl.models.language import hidden_states
 from agentrl.models.policy import Policy
 from agentrl.models.vision import embed, join_positions
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _PROBE = "agentrlprobe"
 _ASKED, _SAID = [Message("user", "Hello")], Message("assistant", _PROBE)
+BROKEN = "\ufffd"
 _CONTROL = re.compile(r"[<\[].*[>\]]", re.DOTALL)
 
 
@@ -91,6 +92,25 @@ class ChatTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, control tokens kept as text; broken UTF-8 becomes U+FFFD."""
         return self._full.decode([int(i) for i in ids], skip_special_tokens=False)
+
+    def texts(self, ids: Sequence[int]) -> list[str]:
+        """What each id adds to the text; joined they are `decode(ids)`.
+
+        A character that several ids make is added by the last of them; a broken one at the end
+        stands with the last id.
+        """
+        added: list[str] = []
+        # Decoders treat the first id of a text in a way of their own (it may lose its space), so
+        # that ids are read behind those that added something last.
+        before = done = 0
+        for end in range(1, len(ids) + 1):
+            text = self.decode(ids[before:end])
+            if text.endswith(BROKEN) and end < len(ids):
+                added.append("")
+                continue
+            added.append(text[len(self.decode(ids[before:done])) :])
+            before, done = done, end
+        return added
 
     def render(
         self,

@@ -6,6 +6,7 @@ VERSION = 2
 
 # `record` columns hold JSON and are what objects are rebuilt from; the other columns repeat the
 # parts that are asked for in queries (SQLite has no NaN and no lone surrogates, JSON has both).
+# Version 2 added `replay_log` and `images`; a database of version 1 gets them when next written.
 # A task is stored once however many episodes try it: its payload may hold a repository. So is an
 # image, under the hash of its bytes; records name it.
 TABLES = """
@@ -63,4 +64,11 @@ CREATE TABLE IF NOT EXISTS failures (
     key INTEGER PRIMARY KEY AUTOINCREMENT,
     step INTEGER NOT NULL, task TEXT NOT NULL, episodes TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS failures_by_task ON failures (task);
+
+CREATE TABLE IF NOT EXISTS replay_log (
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    run TEXT NOT NULL, step INTEGER NOT NULL, event TEXT NOT NULL,
+    task TEXT NOT NULL, content TEXT NOT NULL, solved REAL NOT NULL, reward REAL,
+    episodes TEXT NOT NULL, created REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS replay_log_by_run ON replay_log (run, step);
 """

@@ -16,8 +16,8 @@ class LastToken:
     """r_s = beta_v * (log pi(z_c | x, y, end) - c_ref), clipped to [0, 1].
 
     z_c is an unused special token, read at the position behind the end of the answer. It means
-    something only when the policy is trained towards r_s = verdict (`self_reward_loss`: the
-    learner's auxiliary loss). Its verdict is r_s > 0.5.
+    something only when the policy is trained towards r_s = verdict (the learner's auxiliary
+    loss `last_token`). Its verdict is r_s > 0.5.
 
     Attributes:
         token: id of z_c.
@@ -41,29 +41,6 @@ class LastToken:
 
 def self_reward(logprob: float, c_ref: float = -23.0, beta: float = 0.1) -> float:
     return beta * (logprob - c_ref)
-
-
-def class_weights(correct: Sequence[bool], kept: Sequence[bool]) -> list[float]:
-    """w = N / (2 N_class) over kept (not truncated) rollouts, 0 for the others: both classes weigh
-    the same."""
-    counts = {
-        c: sum(k and x == c for x, k in zip(correct, kept, strict=True)) for c in (True, False)
-    }
-    total = sum(counts.values())
-    return [total / (2 * counts[bool(x)]) if k else 0.0 for x, k in zip(correct, kept, strict=True)]
-
-
-def self_reward_loss(
-    self_rewards: Sequence[float],
-    verdicts: Sequence[float],
-    kept: Sequence[bool],
-    alpha: float = 0.1,
-) -> float:
-    """alpha * mean_i m_i w_i (r_s - r_v)^2: the auxiliary loss, as a number; works on torch scalars
-    too (it is only sums and products)."""
-    weights = class_weights([v > 0.5 for v in verdicts], kept)
-    terms = [w * (s - v) ** 2 for w, s, v in zip(weights, self_rewards, verdicts, strict=True)]
-    return alpha * sum(terms) / len(terms)
 
 
 def mixed_advantages(

@@ -25,7 +25,7 @@ class ChecklistItem(BaseModel):
 
     Attributes:
         id: unique in its turn; `needs` are ids of items of the turn that must be satisfied before.
-        weight: the weights of a turn sum to 1 (`lint_checklist` checks).
+        weight: the weights of a turn sum to 1 (`lint_turn` checks).
         strict: the next user message is only said when this is satisfied.
         focus: what to look at: "message", "tool_calls" or "tool_results". An item about calls is
             not satisfied by a step whose calls failed.
@@ -184,7 +184,7 @@ class ChecklistReward:
             for c in range(len(checklist.turns[t]))
         ]
         ballots = await asyncio.gather(
-            *(self._satisfied(episode, s, checklist.turns[t][c]) for t, s, c in asked)
+            *(self.satisfied(episode, s, checklist.turns[t][c]) for t, s, c in asked)
         )
         cost = sum(cost for _, cost in ballots)
         unread = sum(held is None for held, _ in ballots)
@@ -196,16 +196,18 @@ class ChecklistReward:
         score.cost = cost
         return score
 
-    async def _satisfied(
+    async def satisfied(
         self, episode: Episode, step: int, item: ChecklistItem
     ) -> tuple[bool | None, float]:
+        """Whether an item holds after message `step` (None: nobody can read the judge), and what
+        asking cost."""
         turn = episode.turns[step]
         about_calls = item.focus in ("tool_calls", "tool_results")
         if about_calls and (not turn.calls or any(not r.ok for r in turn.results)):
             return False, 0.0
         ballot = await self._asked.ask(
             {
-                "dialogue": _dialogue(episode, step)[-self.longest :],
+                "dialogue": dialogue_before(episode, step)[-self.longest :],
                 "step": _step(episode, step),
                 "item": item.model_dump_json(
                     include={"question", "passes_when", "fails_when", "reference"}
@@ -248,7 +250,7 @@ def checklist_score(
             checks.append(
                 Check(
                     f"{t}/{item.id}",
-                    float(bool(at)),
+                    item.weight / turns * bool(at),
                     bool(at),
                     said,
                     "positive",
@@ -276,7 +278,8 @@ def satisfied_matrix(score: Score, checklist: Checklist, episode: Episode) -> li
     ]
 
 
-def _dialogue(episode: Episode, upto: int) -> str:
+def dialogue_before(episode: Episode, upto: int) -> str:
+    """What was said and shown before the policy's message `upto`."""
     lines = [f"{m.role}: {m.content}" for m in episode.prompt]
     for turn in episode.turns[:upto]:
         lines.append(f"agent: {turn.text}")

@@ -62,24 +62,6 @@ def place(score: Score, episode: Episode, found: Sequence[Piece], values: Sequen
     return score
 
 
-def token_values(
-    texts: Sequence[str], spans: Sequence[Span], *, outside: float = 0.0
-) -> list[float]:
-    """Values of the tokens of one turn from spans over its text.
-
-    Args:
-        texts: the text that each token adds, in order ("" for one that adds none).
-        spans: those of this turn; a token takes the value of the span that holds its first
-            character, `outside` when none does. Every token is covered once.
-    """
-    values, at = [], 0
-    for text in texts:
-        inside = (s.value for s in spans if s.start <= at < s.stop)
-        values.append(next(inside, outside))
-        at += len(text)
-    return values
-
-
 def entropy_bounds(cuts: Sequence[bool], per_segment: int) -> list[int]:
     """Segment starts (and the end) so that each holds about `per_segment` cut points (GRPO-VPS,
     paper 35; 4 is its best).

@@ -40,13 +40,15 @@ class OpenAIServer:
 
 
 @asynccontextmanager
-async def serving(*script: Answer, default: Answer | None = None) -> AsyncIterator[OpenAIServer]:
+async def serving(
+    *script: Answer, default: Answer | None = None, port: int = 0
+) -> AsyncIterator[OpenAIServer]:
     server = OpenAIServer(script=list(script), default=default)
     app = web.Application(client_max_size=1 << 26)
     app.router.add_post("/v1/chat/completions", server.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     server.base = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
     try:

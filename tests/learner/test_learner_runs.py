@@ -27,7 +27,7 @@ from agentrl.learner import LearnerError, LearnerSettings
 from agentrl.learner.optim import schedule_factor
 from agentrl.learner.ranks import share
 from agentrl.learner.rows import make_rows
-from agentrl.learner.tree import Forest, Span
+from agentrl.models.forest import Forest, Span
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -112,3 +112,13 @@ def test_a_template_that_drops_assistant_text_is_an_error(
 ) -> None:
     with pytest.raises(ModelError, match="leaves out the text of assistant messages"):
         ChatTokenizer(hf_tokenizer, "{{ messages[0].content }}<|end|>")
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=texts)
+@example(text="日本語 🙂‍↔️ é \ufffd x")
+def test_what_each_id_adds_joins_to_the_text(chat: ChatTokenizer, text: str) -> None:
+    ids = chat.encode_plain(text)
+    added = chat.texts(ids)
+    assert len(added) == len(ids)
+    assert "".join(added) == chat.decode(ids)

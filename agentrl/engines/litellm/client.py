@@ -58,7 +58,7 @@ class Endpoint:
     api_key_env: str = ""
     timeout: float = 120.0
     deadline: float = 600.0
-    attempts: int = 6
+    attempts: int = 9
     wait: float = 1.0
     max_wait: float = 60.0
     concurrency: int = 32

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -14,33 +14,46 @@ if TYPE_CHECKING:
     import torch
 
     from agentrl.learner import Learner
+    from agentrl.learner.spans import Spelling
 
 VOCAB = 32
 PROMPT = (1, 2, 3)
 
 
-def toy_learner(seed: int = 0, **settings: Any) -> Learner:
-    """A learner of a one-layer transformer in float64; clipping of the gradient is off."""
+def toy_learner(
+    seed: int = 0,
+    spelling: Spelling | None = None,
+    size: Mapping[str, int] | None = None,
+    **settings: Any,
+) -> Learner:
+    """A learner of a one-layer transformer in float64; clipping of the gradient is off.
+
+    Args:
+        size: of the model, over the defaults of `Qwen3Config` here.
+    """
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     from agentrl.learner import Learner, LearnerSettings
 
     torch.manual_seed(seed)
+    shape = {
+        "vocab_size": VOCAB,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 1024,
+        **(size or {}),
+    }
+    width = shape["hidden_size"]
     config = Qwen3Config(
-        vocab_size=VOCAB,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=8,
-        max_position_embeddings=256,
-        initializer_range=0.3,
+        intermediate_size=2 * width, head_dim=width // 2, initializer_range=0.3, **shape
     )
     model = Qwen3ForCausalLM(config).double().eval()
     defaults = {"learning_rate": 0.0, "max_grad_norm": 0.0}
-    return Learner(SimpleNamespace(model=model), LearnerSettings(**(defaults | settings)))
+    policy = SimpleNamespace(model=model)
+    return Learner(policy, LearnerSettings(**(defaults | settings)), spelling)
 
 
 def toy_group(
@@ -102,14 +115,13 @@ def gradient(learner: Learner, groups: Sequence[Group]) -> torch.Tensor:
     return taken[-1] if taken else torch.zeros(sum(p.numel() for p in parameters)).double()
 
 
-def answer_chances(learner: Learner) -> np.ndarray:
-    """float64[VOCAB], how likely each one-token answer to the prompt is."""
+def answer_chances(learner: Learner, said: Sequence[int] = ()) -> np.ndarray:
+    """float64[VOCAB], how likely each next token is behind the prompt and what was said."""
     import torch
 
-    from agentrl.learner.rows import make_rows
+    from agentrl.learner.auxiliary import forced_row
 
-    rows = make_rows(toy_group([0.0], [[0]]).episodes)
-    (batch,) = learner.looks.micro_batches(rows)
+    (batch,) = learner.looks.micro_batches([forced_row(0, [*PROMPT, *said], [0])])
     with torch.no_grad():
         logits = learner.trunk.head(learner.trunk.hidden(batch)[batch.where])
     return np.asarray(logits[0].softmax(-1).numpy())

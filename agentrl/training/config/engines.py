@@ -75,7 +75,7 @@ class EndpointConfig(Section):
     """Seconds for one attempt."""
     deadline: Annotated[float, Field(gt=0)] = 600.0
     """Seconds for a call, all its attempts included."""
-    attempts: Annotated[int, Field(ge=1)] = 6
+    attempts: Annotated[int, Field(ge=1)] = 9
     """How often a call is sent at most."""
     concurrency: Annotated[int, Field(ge=1)] = 32
     """Calls in flight at once."""

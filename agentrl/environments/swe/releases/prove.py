@@ -35,25 +35,36 @@ class Proof:
     seconds: float = 0.0
 
 
-async def prove(
-    bench: Bench,
-    pair: Pair,
-    *,
-    repeats: int,
-    timeout: float,
-    max_seconds: float,
-    limit: int,
-) -> Proof:
-    """Run the newer release's tests on both sources, `repeats` times each.
+@dataclass(slots=True)
+class Newer:
+    """What the newer release's tests do on its own source.
+
+    Attributes:
+        passing: in every run, and fast enough.
+        seconds: of processor time by test.
+    """
+
+    passing: set[str]
+    dropped: Counter[str]
+    seconds: dict[str, float]
+
+    @property
+    def files(self) -> list[str]:
+        return sorted({test.partition("::")[0] for test in self.passing})
+
+
+async def run_newer(
+    bench: Bench, pair: Pair, *, repeats: int, timeout: float, max_seconds: float
+) -> Newer:
+    """Run the newer release's tests on its own source.
 
     Args:
         bench: holds `pair.pristine`.
         timeout: processor seconds for one run of the suite.
         max_seconds: slower tests are left out.
-        limit: at most this many pass-to-pass tests; those of the failing tests' files go first.
 
     Raises:
-        PackageError: the tests do not run, or none tells the two sources apart; says why.
+        PackageError: the tests do not run; says why.
     """
     tests = pair.package.tests
     after = [await _suite(bench, tests, None, timeout) for _ in range(repeats)]
@@ -64,9 +75,35 @@ async def prove(
     dropped["failing on the newer source"] = len(after[0].failed & after[-1].failed)
     dropped["flaky"] = len(set.union(*(run.passed for run in after)) - passing)
     dropped["slow"] = len(slow)
-    passing -= slow
-    files = sorted({test.partition("::")[0] for test in passing})
-    before = [await _suite(bench, files, pair.planted, timeout) for _ in range(repeats)]
+    return Newer(passing - slow, dropped, after[0].seconds)
+
+
+async def failing_with(
+    bench: Bench, newer: Newer, files: list[str], write: dict[str, str | None], timeout: float
+) -> set[str]:
+    """The tests among the newer release's that fail with these texts put over its source."""
+    run = await _suite(bench, files, write, timeout)
+    return {
+        test
+        for test in newer.passing
+        if test.partition("::")[0] in files and _outcome(run, test) == "failed"
+    }
+
+
+async def prove(
+    bench: Bench, pair: Pair, newer: Newer, *, repeats: int, timeout: float, limit: int
+) -> Proof:
+    """Run the newer release's tests on the older source, `repeats` times.
+
+    Args:
+        bench: holds `pair.pristine`.
+        limit: at most this many pass-to-pass tests; those of the failing tests' files go first.
+
+    Raises:
+        PackageError: none tells the two sources apart; says why.
+    """
+    passing, dropped = newer.passing, newer.dropped.copy()
+    before = [await _suite(bench, newer.files, pair.planted, timeout) for _ in range(repeats)]
     outcomes = {test: {_outcome(run, test) for run in before} for test in passing}
     failing = sorted(test for test, seen in outcomes.items() if seen == {"failed"})
     same = [test for test, seen in outcomes.items() if seen == {"passed"}]
@@ -84,7 +121,7 @@ async def prove(
         _asked_for(before[0], failing, pair),
         _messages(before[0], failing),
         sum(test.partition("::")[0] in before[0].errors for test in failing),
-        sum(after[0].seconds.get(test, 0.0) for test in [*failing, *kept]),
+        sum(newer.seconds.get(test, 0.0) for test in [*failing, *kept]),
     )
 
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from agentrl.learner import diagnostics as d
+from agentrl.training import diagnostics as d
 
 
 def test_pass_at_k_is_the_share_of_subsets_with_a_success() -> None:
