@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from gui_kit import NOTES, STORED, Session, notes_task
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentrl.core import ConfigError, InfraError, TaskFileError
@@ -44,7 +44,7 @@ async def folder(live: BrowserScreens, tmp_path_factory: pytest.TempPathFactory)
     """The list page explored, and one walk of an expert over the first page."""
     recording = Recording(tmp_path_factory.mktemp("recorded") / "notes")
     recorder = RecordingScreens(live, recording)
-    explored = await explore(recorder, [notes_task(**LIST)], max_steps=60, max_depth=3)
+    explored = await explore(recorder, [notes_task(**LIST)], max_steps=200, max_depth=2)
     assert explored.complete, explored
     do = await Session(recorder).start(notes_task())
     await do("type", "textbox Title", text="milk")
@@ -216,6 +216,7 @@ actions = st.builds(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(actions)
 def test_an_action_is_read_back_from_its_name(action: Action) -> None:
     assert str(Action.read(str(action))) == str(action)

@@ -5,16 +5,19 @@ The four that train a policy (sage, scaf_grpo, guide, agent_rlvr) take minutes: 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
+from agentrl.core import Episode, ToolCall
 from agentrl.guidance import PRESETS, GuidanceSettings
 from agentrl.guidance.providers import written
 from agentrl.learner.reference import ReferencePolicy
 from agentrl.papers import agent_rlvr, check, guide, sage, scaf_grpo
-from agentrl.papers.kit.doors import TURNS, Run, call, door, holds
+from agentrl.papers.kit.doors import DIALS, TURNS, Door, Run, door, holds
+from agentrl.papers.kit.rollouts import converse
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -67,19 +70,14 @@ def test_the_trained_checks_use_the_presets_as_they_are(module) -> None:
 
 def test_a_door_tells_nothing_before_the_end() -> None:
     """What a policy reads at a wrong dial is what it reads at a right one."""
-    import asyncio
 
-    from agentrl.core import ToolCall
-    from agentrl.papers.kit.doors import Door
-    from agentrl.papers.kit.rollouts import converse
+    def play(code: str) -> Episode:
+        calls = [ToolCall(dial, {"mark": mark}) for dial, mark in zip(DIALS, code, strict=True)]
+        return asyncio.run(converse(Door(), door("oak", "aiq"), calls))
 
-    def play(code: str):
-        calls = [ToolCall("dial", {"mark": mark}) for mark in code]
-        return asyncio.run(converse(Door(), door("oak", "abcd"), calls))
-
-    right, wrong = play("abcd"), play("dcba")
+    right, wrong = play("aiq"), play("air")
     assert right.outcome["resolved"]
     assert not wrong.outcome["resolved"]
+    assert wrong.outcome["step_scores"] == [1, 1, 0]
     seen = [[t.results[0].text for t in e.turns] for e in (right, wrong)]
     assert seen[0] == seen[1] == ["turned"] * TURNS
-    assert call("a") == "[dial(mark='a')]"

@@ -19,7 +19,7 @@ from agentrl.environments.gui.screen import Action, Element, Refused, Told, View
 from agentrl.environments.gui.task import ScreenTask
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, Dialog, Download, Page, Request
+    from playwright.async_api import BrowserContext, Dialog, Download, Page
 
 # A browser that was just started takes longer than one that is in use.
 _START_SECONDS = 60.0
@@ -48,12 +48,11 @@ class BrowserScreen:
     ) -> None:
         self._context, self._task = context, task
         self._reachable, self._settle, self._seconds = reachable, settle, seconds
-        self._settled_call = f"agentrl.settled({json.dumps(task.within)})"
+        self._settled_call = f"agentrl.settled({json.dumps(task.hide)})"
         self._tabs: list[Tab] = []
         self._told = Told()
         self._view: View | None = None
         self._dialog: DialogView | None = None
-        self._requests: set[Any] = set()
         self._opened = asyncio.Event()
         self._adopting: set[asyncio.Task[None]] = set()
         self._downloads: list[dict[str, Any]] = []
@@ -66,9 +65,6 @@ class BrowserScreen:
         page = await self._context.new_page()
         await self._adopt(page, max(self._seconds, _START_SECONDS))
         self._context.on("page", self._on_page)
-        self._context.on("request", self._on_request)
-        self._context.on("requestfinished", self._on_answered)
-        self._context.on("requestfailed", self._on_answered)
         await self._visit(self._task.start, infra=True)
         if self._task.prepare:
             try:
@@ -156,7 +152,7 @@ class BrowserScreen:
             raise Interrupted
         found = await self._settled(tab)
         title, url, width, height, rows = found
-        elements = [_element(row) for row in rows]
+        elements = [element_of(row) for row in rows]
         shot, over = await asyncio.gather(self._shot(tab, image), self._over(tab))
         if len(self._tabs) > 1:
             self._told.tell(f"window {len(self._tabs)} of {len(self._tabs)}; back closes it")
@@ -171,9 +167,7 @@ class BrowserScreen:
                 await self._gone(tab)
             elif kind == "download":
                 await self._saved(before)
-            elif self._requests and time.monotonic() < end:
-                await asyncio.sleep(0.01)
-            else:
+            elif await tab.quiet(end) or time.monotonic() >= end:
                 return found
 
     async def _gone(self, tab: Tab) -> None:
@@ -290,12 +284,6 @@ class BrowserScreen:
         await tab.start()
         self._tabs.append(tab)
 
-    def _on_request(self, request: Request) -> None:
-        self._requests.add(request)
-
-    def _on_answered(self, request: Request) -> None:
-        self._requests.discard(request)
-
     def _on_page(self, page: Page) -> None:
         task = asyncio.ensure_future(self._adopt_later(page))
         self._adopting.add(task)
@@ -345,7 +333,8 @@ class BrowserScreen:
         self._tabs.remove(tab)
 
 
-def _element(row: list[Any]) -> Element:
+def element_of(row: list[Any]) -> Element:
+    """An element from a row of our script's `view`."""
     number, role, name, left, top, right, bottom, value, states, depth, *more = row
     options = tuple(more[0]) if more else ()
     box = (left, top, right, bottom)

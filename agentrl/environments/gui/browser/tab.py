@@ -39,6 +39,7 @@ class Tab:
         self.dialog: Dialog | None = None
         self.opening = False
         self.failed = ""
+        self.requests: set[str] = set()
         self.seconds = seconds
         self._cdp: CDPSession | None = None
         self._context: int | None = None
@@ -56,6 +57,9 @@ class Tab:
         cdp.on("Runtime.executionContextDestroyed", self._on_context_gone)
         cdp.on("Runtime.executionContextsCleared", self._on_contexts_gone)
         cdp.on("Page.windowOpen", self._on_window)
+        cdp.on("Network.requestWillBeSent", self._on_request)
+        cdp.on("Network.loadingFinished", self._on_answered)
+        cdp.on("Network.loadingFailed", self._on_answered)
         cdp.on("Inspector.targetCrashed", lambda _: self.fail("tab_crashed"))
         # The target of a page has the id of its main frame.
         target = await cdp.send("Target.getTargetInfo")
@@ -65,6 +69,7 @@ class Tab:
             asyncio.gather(
                 cdp.send("Page.enable"),
                 cdp.send("Inspector.enable"),
+                cdp.send("Network.enable", {"maxTotalBufferSize": 0, "maxResourceBufferSize": 0}),
                 cdp.send("Runtime.enable"),
                 cdp.send("Page.addScriptToEvaluateOnNewDocument", script),
             )
@@ -132,6 +137,13 @@ class Tab:
         before, deadline = self._context, time.monotonic() + _LOAD_SECONDS
         while self._context == before and time.monotonic() < deadline:
             await self._wait_changed(deadline)
+
+    async def quiet(self, deadline: float) -> bool:
+        """Wait for the requests that are under way; True when there were none."""
+        idle = not self.requests
+        while self.requests and time.monotonic() < deadline:
+            await self._wait_changed(deadline)
+        return idle
 
     async def press(self, x: float, y: float, count: int = 1) -> None:
         """Click with the left button; the events go out together."""
@@ -224,7 +236,18 @@ class Tab:
 
     def _on_contexts_gone(self, _: Any) -> None:
         self._context = None
+        self.requests.clear()
         self._wake()
+
+    def _on_request(self, event: dict[str, Any]) -> None:
+        # Told before the answer to whatever we ask afterwards, unlike Playwright's own events.
+        if event.get("type") not in ("EventSource", "Ping", "Media"):
+            self.requests.add(event["requestId"])
+
+    def _on_answered(self, event: dict[str, Any]) -> None:
+        self.requests.discard(event["requestId"])
+        if not self.requests:
+            self._wake()
 
     def _on_window(self, _: Any) -> None:
         self.opening = True
