@@ -127,11 +127,6 @@ async def ascending_numbers(hand: Hand) -> None:
         await hand.point(*places[number])
 
 
-async def circle_center(hand: Hand) -> None:
-    await hand.point(*hand.one("circle").centre)
-    await hand.submit()
-
-
 async def grid_coordinate(hand: Hand) -> None:
     """Circles are at the crossings; the axes count from -2 to 2."""
     x, y = map(int, hand.find(r"\((-?\d),(-?\d)\)"))
@@ -142,14 +137,8 @@ async def grid_coordinate(hand: Hand) -> None:
 
 
 async def find_greatest(hand: Hand) -> None:
-    """Turn the cards, one at a time, then the greatest once more."""
-    found: dict[int, int] = {}
-    cards = [e.centre for e in hand.all("area", "clickable", "text") if e.box[3] - e.box[1] > 30]
-    for nth, centre in enumerate(cards):
-        await hand.point(*centre)
-        numbers = [int(e.name) for e in hand.all() if re.fullmatch(r"-?\d+", e.name)]
-        found[nth] = max(numbers, default=-1)
-    await hand.point(*cards[max(found, key=lambda nth: found[nth])])
+    cards = [e for e in hand.all() if re.fullmatch(r"-?\d+", e.name)]
+    await hand.press(max(cards, key=lambda card: int(card.name)))
     await hand.submit()
 
 
@@ -187,7 +176,6 @@ async def guess_number(hand: Hand) -> None:
 
 EXPERTS: dict[str, Expert] = {
     "ascending-numbers": ascending_numbers,
-    "circle-center": circle_center,
     "click-button": click_named,
     "click-button-sequence": click_both_buttons,
     "click-checkboxes": click_checkboxes,

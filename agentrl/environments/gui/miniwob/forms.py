@@ -111,13 +111,13 @@ async def use_autocomplete(hand: Hand) -> None:
 
 
 async def copy_paste(hand: Hand) -> None:
-    areas = hand.all("textbox")
+    """The field that is empty is the one to paste into."""
+    fields = hand.all("textbox")
+    areas = [field for field in fields if field.value]
     nth = 0
-    if len(areas) > 2:
-        position = hand.find(r"from the (\w+) text area")[0]
-        nth = ("1st", "2nd", "3rd").index(position)
-    text = areas[nth].value or ""
-    await hand.type(areas[-1], text)
+    if len(areas) > 1:
+        nth = ("1st", "2nd", "3rd").index(hand.find(r"from the (\w+) text area")[0])
+    await hand.type(next(f for f in fields if not f.value), areas[nth].value or "")
     await hand.submit()
 
 
