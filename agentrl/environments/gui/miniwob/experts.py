@@ -112,11 +112,12 @@ async def navigate_tree(hand: Hand) -> None:
         if shown:
             await hand.press(shown[-1])
             return
-        closed = [e for e in hand.all("clickable", "text") if e.name and e.name not in tried]
+        closed = [e for e in hand.all() if e.name and e.name not in tried]
         if not closed:
             break
         tried.add(closed[0].name)
         await hand.press(closed[0])
+        await hand.wait(0.3)
     raise Missing(wanted)
 
 
