@@ -14,7 +14,7 @@ from agentrl.papers.kit.doors import compare
 from agentrl.papers.registry import Measured
 
 CLAIM = (
-    "Where one group in a hundred has a success, reinforcement learning from verifiable rewards "
+    "Where about one rollout in a hundred succeeds, reinforcement learning from verifiable rewards "
     "stays there; with guidance after failure the policy comes to succeed without any, by policy "
     "gradient and by preference."
 )
