@@ -37,7 +37,7 @@ TUTOR = "Write hint {level}. {reference}"
 WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 400, 800, 64, 3e-3
 GROUP, TURNS = 8, 2
 STEP = {"learning_rate": 0.3, "adam_epsilon": 0.1}
-"""An epsilon far above the gradients: steps are as long as they are, a rare success moves little."""
+"""Epsilon is far above the gradients: steps are as long as they, a rare success moves little."""
 
 
 class Door(Environment):
