@@ -14,11 +14,11 @@ from agentrl.papers.kit.doors import compare
 from agentrl.papers.registry import Measured
 
 CLAIM = (
-    "Where about one rollout in a hundred succeeds, reinforcement learning from verifiable rewards "
+    "Where one group in a hundred has a success, reinforcement learning from verifiable rewards "
     "stays there; with guidance after failure the policy comes to succeed without any, by policy "
     "gradient and by preference."
 )
-ROLLOUTS = 1000
+ROLLOUTS = 2400
 
 
 def settings(kind: str = "agent_rlvr") -> GuidanceSettings:

@@ -9,10 +9,10 @@ from agentrl.papers.kit.doors import compare
 from agentrl.papers.registry import Measured
 
 CLAIM = (
-    "Where about one rollout in a hundred succeeds, GRPO stays there; hinted rollouts, learned by "
+    "Where one group in a hundred has a success, GRPO stays there; hinted rollouts, learned by "
     "the ratio to the context without the hint, make the policy succeed without it."
 )
-ROLLOUTS = 1000
+ROLLOUTS = 2400
 
 
 def settings() -> GuidanceSettings:

@@ -14,11 +14,11 @@ from agentrl.papers.kit.doors import LEVELS, TUTOR, compare
 from agentrl.papers.registry import Measured
 
 CLAIM = (
-    "Where about one rollout in a hundred succeeds, GRPO stays there; with hints of its own, level "
+    "Where one group in a hundred has a success, GRPO stays there; with hints of its own, level "
     "by level, the policy comes to succeed without any."
 )
-ROLLOUTS = 1800
-TIER = {"kind": "self", "levels": len(LEVELS), "answer": "text", "prompt": TUTOR, "tokens": 16}
+ROLLOUTS = 2400
+TIER = {"kind": "self", "levels": len(LEVELS), "answer": "text", "prompt": TUTOR, "tokens": 24}
 
 
 def settings(kind: str = "sage") -> GuidanceSettings:

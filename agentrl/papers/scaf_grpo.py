@@ -9,10 +9,10 @@ from agentrl.papers.kit.doors import compare
 from agentrl.papers.registry import Measured
 
 CLAIM = (
-    "Where about one rollout in a hundred succeeds, GRPO stays there; with the least written hint "
+    "Where one group in a hundred has a success, GRPO stays there; with the least written hint "
     "that works, in one rollout of a group, the policy comes to succeed without any."
 )
-ROLLOUTS = 1800
+ROLLOUTS = 2400
 
 
 def settings() -> GuidanceSettings:

@@ -34,8 +34,8 @@ def run(seeds: Sequence[int]) -> Measured:
 async def _properties(seed: int) -> list[Property]:
     async with grove(seed) as woods:
         group = await woods.group(SIZE, seed)
-        for member in group.episodes:  # a process reward that finds the second of two turns wrong
-            member.outcome["step_scores"] = [0.9, 0.2]
+        for member in group.episodes:  # a process reward that finds the last of three turns wrong
+            member.outcome["step_scores"] = [0.9, 0.8, 0.2]
             member.scores["reward"] = Score(0.0)
         subject = guidance("scope", merge={"kind": "replace_members", "count": 1})
         helped = await subject.assist([group], 1, 0, woods.means)
@@ -48,13 +48,13 @@ async def _properties(seed: int) -> list[Property]:
         Property(
             "first wrong step of .9 .8 .2 .9", 3, 1 + (first_wrong([0.9, 0.8, 0.2, 0.9]) or 0)
         ),
-        Property("turn that every repair begins at", [1] * SIZE, _begins(helped.rollouts)),
+        Property("turn that every repair begins at", [2] * SIZE, _begins(helped.rollouts)),
         Property("kept tokens that are trained", len(_kept(source)), len(_kept(repair))),
         Property(
             "and differ in token, version or log-probability", 0, _differ(source, repair), 0.0
         ),
         Property("hint tokens, trained", 0, _trained_hints(repair)),
-        Property("turns off policy: those behind the hint", [0, 1], _off_policy(repair)),
+        Property("turns off policy: those behind the hint", [0, 0, 1], _off_policy(repair)),
         Property("advantages of the failed group", [0] * SIZE, advantages(group, channels=plain)),
         Property(
             "and with the repair in it", [0.75, *[-0.25] * 3], advantages(after, channels=plain)
@@ -72,7 +72,7 @@ def _begins(episodes: Sequence[Episode]) -> list[int]:
 def _kept(episode: Episode) -> np.ndarray:
     """float64[n, 3]: tokens, log-probabilities and versions of the kept turns, as trained."""
     (row, *_) = make_rows([episode], strip_hints=True)
-    kept = row.turn < 1
+    kept = row.turn < 2
     return np.stack([row.target[kept], row.behave[kept], row.version[kept]], axis=1)
 
 

@@ -16,7 +16,7 @@ from agentrl.guidance import PRESETS, GuidanceSettings
 from agentrl.guidance.providers import written
 from agentrl.learner.reference import ReferencePolicy
 from agentrl.papers import agent_rlvr, check, guide, sage, scaf_grpo
-from agentrl.papers.kit.doors import TURNS, Door, Run, door, holds
+from agentrl.papers.kit.doors import DIALS, TURNS, Door, Run, door, holds
 from agentrl.papers.kit.rollouts import converse
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -72,12 +72,12 @@ def test_a_door_tells_nothing_before_the_end() -> None:
     """What a policy reads at a wrong dial is what it reads at a right one."""
 
     def play(code: str) -> Episode:
-        calls = [ToolCall("dial", {"mark": mark}) for mark in code]
-        return asyncio.run(converse(Door(), door("oak", "ab"), calls))
+        calls = [ToolCall(dial, {"mark": mark}) for dial, mark in zip(DIALS, code, strict=True)]
+        return asyncio.run(converse(Door(), door("oak", "aiq"), calls))
 
-    right, wrong = play("ab"), play("ac")
+    right, wrong = play("aiq"), play("air")
     assert right.outcome["resolved"]
     assert not wrong.outcome["resolved"]
-    assert wrong.outcome["step_scores"] == [1, 0]
+    assert wrong.outcome["step_scores"] == [1, 1, 0]
     seen = [[t.results[0].text for t in e.turns] for e in (right, wrong)]
     assert seen[0] == seen[1] == ["turned"] * TURNS
