@@ -12,7 +12,7 @@ import asyncio
 import copy
 import random
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,6 @@ from agentrl.core import Attempt, Episode, Group, Guide, Message, Score, Task, d
 from agentrl.environments import Environment, Observation
 from agentrl.episodes import ChatFormats, Limits, Runner, Scheduler, dialect, informed
 from agentrl.guidance import Guidance, GuidanceSettings, Means, Sources, build_guidance
-from agentrl.papers.kit.world import on_one_thread
-from agentrl.papers.registry import Measured
 from agentrl.tools import tool
 
 if TYPE_CHECKING:
@@ -318,42 +316,3 @@ async def _shown(policy: Policy) -> list[Episode]:
     teaching.judged = False
     shown = await Scheduler(opening, 256).attempt(attempts)
     return shown + await Scheduler(teaching, 256).attempt(lessons)
-
-
-STAYS, RISES = 0.15, 0.5
-"""Share of doors opened without a hint: at most, after training without help; at least, with it."""
-
-
-def compare(
-    seeds: Sequence[int],
-    guidance: GuidanceSettings,
-    *,
-    rollouts: int,
-    rate: float = RATE,
-    told: bool = True,
-) -> Measured:
-    """GRPO alone and with guidance, from one start, with the same number of rollouts: passes when
-    the unhinted success stays low without help and rises with it, on every seed."""
-    return on_one_thread(_compare(seeds, guidance, rollouts, rate, told))
-
-
-async def _compare(
-    seeds: Sequence[int], guidance: GuidanceSettings, rollouts: int, rate: float, told: bool
-) -> Measured:
-    rows: list[list[str | int | float]] = []
-    passed = True
-    for seed in seeds:
-        building = Building(seed, told=told)
-        found: dict[str, Run] = {}
-        for name, help in (("GRPO", None), (guidance.kind, guidance)):
-            run = await building.train(help, rollouts=rollouts, rate=rate)
-            found[name] = run
-            rows.append([seed, name, run.before, run.after, run.rollouts, run.guided])
-        passed &= holds(found["GRPO"], found[guidance.kind])
-    columns = ["seed", "method", "opened before", "after", "rollouts", "of them guided"]
-    return Measured(passed, columns, rows)
-
-
-def holds(alone: Run, helped: Run) -> bool:
-    """The effect: both began at a guess, one stayed there, the other opens doors without hints."""
-    return alone.before <= 0.05 and alone.after <= STAYS and helped.after >= RISES
