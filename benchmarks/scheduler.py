@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from agentrl.core import Episode, Generation, Sampling, Score, Task
+from agentrl.core import Episode, Generation, PlacedImage, Sampling, Score, Task
 from agentrl.environments import Environment
 from agentrl.episodes import Limits, Runner, Scheduler, dialect
 from agentrl.models import ChatTokenizer, builtin_template, train_tokenizer
@@ -49,6 +49,7 @@ class InstantEngine:
         *,
         session: str = "",
         seed: int = 0,
+        images: Sequence[PlacedImage] = (),
     ) -> Generation:
         turn = self._turn.get(session, 0)
         self._turn[session] = turn + 1

@@ -3,6 +3,7 @@
 from agentrl.rewards.compose import Gated, Level, Weighted
 from agentrl.rewards.config import RewardPlan, build_plan, build_reward, build_verifier
 from agentrl.rewards.diagnostics import gra_metrics
+from agentrl.rewards.evidence import EvidenceReward, evidence_metrics
 from agentrl.rewards.grammar import SEARCH_TAGS, TagGrammar
 from agentrl.rewards.judging import Composite, judge
 from agentrl.rewards.outcome import Submitted, TestsPass
@@ -16,6 +17,7 @@ __all__ = [
     "ClaimReward",
     "Composite",
     "ContextReward",
+    "EvidenceReward",
     "FormatOk",
     "Gated",
     "Level",
@@ -31,6 +33,7 @@ __all__ = [
     "build_reward",
     "build_verifier",
     "claim_metrics",
+    "evidence_metrics",
     "gra_metrics",
     "judge",
     "ran_without_error",

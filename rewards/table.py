@@ -54,6 +54,7 @@ def needs(made: Any) -> str:
     """What of the run an entry asks for."""
     hints = get_type_hints(made.__init__ if inspect.isclass(made) else made)
     found = {word for kind, word in _NEEDS.items() if kind in hints.values()}
+    found |= {f"{word}, or none" for kind, word in _NEEDS.items() if kind | None in hints.values()}
     for hint in hints.values():
         inner = getattr(hint, "__init__", None) if inspect.isclass(hint) else None
         if inner is not None and hint.__module__.startswith("agentrl.rewards"):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import os
 import posixpath
 import re
 import shlex
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from agentrl.core import ExecResult
+from agentrl.core import ExecResult, FileSnapshot, NoSnapshot, SandboxError
 from agentrl.sandboxes import archive
 from agentrl.sandboxes.channel import Channel, Collected, Written
 from agentrl.sandboxes.program import Program
@@ -22,6 +23,7 @@ GRACE_SECONDS = 15.0
 FILE_SECONDS = 60.0
 COPY_SECONDS = 600.0
 SPOOL_BYTES = 32 << 20
+SNAPSHOT_BYTES = 256 << 20
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -37,6 +39,11 @@ class SupervisedSandbox:
     single_use = False
     pythons: frozenset[str] = frozenset({"python3"})
     _channel: Channel
+
+    @property
+    def _folders(self) -> Sequence[str]:
+        """The writable folders that a snapshot keeps."""
+        raise NotImplementedError
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
@@ -151,6 +158,55 @@ class SupervisedSandbox:
                 raise OSError(errno.EFBIG, f"more than {archive.MAX_BYTES} bytes", source)
             spool.seek(0)
             await asyncio.to_thread(_unpack, spool, Path(target))
+
+    async def snapshot(self) -> FileSnapshot:
+        """The files of all writable folders: contents, modes, links, times to the nanosecond.
+
+        Inode numbers, extended attributes and sockets are not kept. Raises NoSnapshot: the
+        agent's programs are running, a file cannot be read by it, or SNAPSHOT_BYTES are not enough.
+        """
+        async with self._turn:
+            sink = Collected()
+            answer = await self._finished(sink, self._channel.open(b"L", {}, sink), FILE_SECONDS)
+            if answer["tail"]:
+                raise NoSnapshot(f"more than files would be lost: {answer['tail']}", where=self.id)
+            kept: list[bytes] = []
+            for folder in self._folders:
+                kept.append(await self._keep(folder, SNAPSHOT_BYTES - sum(map(len, kept))))
+        return FileSnapshot(tuple(kept))
+
+    async def _keep(self, folder: str, limit: int) -> bytes:
+        sink = Collected()
+        try:
+            result = await self._file("keep", folder, sink, limit=limit, timeout=COPY_SECONDS)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise NoSnapshot(f"{folder} cannot be kept: {error}", where=self.id) from error
+        if result["truncated"]:
+            raise NoSnapshot(f"more than {SNAPSHOT_BYTES} bytes", where=self.id)
+        return b"".join(sink.chunks)
+
+    async def restore(self, snapshot: FileSnapshot) -> None:
+        """Back to a snapshot of this sandbox or of another one with the same folders.
+
+        Raises SandboxError: `restore_failed`; the sandbox is of no use then.
+        """
+        await self.reset()
+        for folder, data in zip(self._folders, snapshot.folders, strict=True):
+            if not data:
+                continue
+            try:
+                with io.BytesIO(data) as tar:
+                    await self._file(
+                        "bring", folder, Collected(), stdin=tar.read, timeout=COPY_SECONDS
+                    )
+            except OSError as error:
+                what = f"{folder} cannot be put back: {error}"
+                raise SandboxError("restore_failed", what, where=self.id) from error
+
+    async def reset(self) -> None:
+        raise NotImplementedError
 
     def path(self, path: str) -> str:
         """Absolute inside the sandbox."""

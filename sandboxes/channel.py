@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from agentrl.core import SandboxError
 
 FRAME = struct.Struct(">cII")
-DOCKER_HEADER = struct.Struct(">BxxxI")
 CHUNK = 1 << 18
 
 
@@ -70,25 +69,26 @@ class Written(Collected):
 class Channel(asyncio.Protocol):
     """Frames in both directions; one per sandbox, no task and no thread of its own.
 
+    It may be given a second, shorter connection while nothing but the start is under way.
+
     Args:
         where: the name of the sandbox, for errors.
         greeting: sent first (the supervisor's program).
-        docker: the stream carries Docker's stdout/stderr headers.
     """
 
-    def __init__(self, where: str, greeting: bytes, *, docker: bool) -> None:
+    def __init__(self, where: str, greeting: bytes = b"") -> None:
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[dict[str, Any]] = loop.create_future()
         self.gone: SandboxError | None = None
+        self.said = ""
+        """The end of what its first process wrote to stderr."""
         self._where = where
-        self._greeting = greeting
-        self._docker = docker
-        self._raw = bytearray()
+        self.greeting = greeting
         self._frames = bytearray()
-        self._stderr = b""
         self._sinks: dict[int, Sink] = {}
         self._numbers = itertools.count(1)
         self._transport: asyncio.Transport | None = None
+        self._replaced: asyncio.Transport | None = None
         self._resumed: asyncio.Future[None] | None = None
 
     # Sending.
@@ -131,9 +131,14 @@ class Channel(asyncio.Protocol):
             )
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
+        for transport in (self._transport, self._replaced):
+            if transport is not None:
+                transport.close()
         self.lose("it was closed", "sandbox_closed")
+
+    def uses(self, transport: asyncio.Transport) -> bool:
+        """Whether that one is the connection in use."""
+        return self._transport is transport
 
     def lose(self, what: str, cause: str = "sandbox_died") -> None:
         """Fail everything under way and everything to come."""
@@ -153,16 +158,16 @@ class Channel(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(self._greeting)
+        if self.gone is not None:
+            transport.close()
+            return
+        self._replaced, self._transport = self._transport, transport
+        if self._replaced is None:
+            transport.write(self.greeting)
+        self.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lose(self.said or "its first process ended (killed, out of memory, or removed)")
-
-    @property
-    def said(self) -> str:
-        """The end of what its first process wrote to stderr."""
-        return self._stderr.decode("utf-8", "replace").strip()
 
     def pause_writing(self) -> None:
         self._resumed = asyncio.get_running_loop().create_future()
@@ -173,27 +178,7 @@ class Channel(asyncio.Protocol):
         self._resumed = None
 
     def data_received(self, data: bytes) -> None:
-        if not self._docker:
-            self._frames += data
-            self._dispatch()
-            return
-        self._raw += data
-        start = 0
-        while len(self._raw) - start >= DOCKER_HEADER.size:
-            stream, length = DOCKER_HEADER.unpack_from(self._raw, start)
-            end = start + DOCKER_HEADER.size + length
-            if len(self._raw) < end:
-                break
-            part = self._raw[start + DOCKER_HEADER.size : end]
-            if stream == 1:
-                self._frames += part
-            else:
-                self._stderr = (self._stderr + part)[-2000:]
-            start = end
-        del self._raw[:start]
-        self._dispatch()
-
-    def _dispatch(self) -> None:
+        self._frames += data
         start = 0
         while len(self._frames) - start >= FRAME.size:
             kind, number, length = FRAME.unpack_from(self._frames, start)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from typing import Any
 
+from agentrl.core import SandboxError
+from agentrl.sandboxes.attached import Attached
 from agentrl.sandboxes.bootstrap import INTERPRETER_OPTIONS
+from agentrl.sandboxes.channel import Channel
+from agentrl.sandboxes.door import Door
 from agentrl.sandboxes.engine import DockerEngine, image_missing
 from agentrl.sandboxes.owner import OWNER, owner, remove
+
+START_SECONDS = 60.0
 
 
 def container_config(image: str, host: dict[str, Any]) -> dict[str, Any]:
@@ -30,6 +37,32 @@ def container_config(image: str, host: dict[str, Any]) -> dict[str, Any]:
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": host,
     }
+
+
+async def launch(
+    engine: DockerEngine, name: str, config: dict[str, Any], channel: Channel, door: Door | None
+) -> None:
+    """Start a container and wait until its first process has said that it is ready.
+
+    Args:
+        door: mounted where the engine can; one that cannot is not asked again.
+
+    Raises:
+        SandboxError, TimeoutError.
+    """
+    plain = config["HostConfig"]
+    try:
+        host = {**plain, "Mounts": [door.mount]} if door else plain
+        stream = await engine.call(lambda: start(engine, name, {**config, "HostConfig": host}))
+    except SandboxError as error:
+        if door is None or error.cause != "docker_refused" or "mount" not in str(error):
+            raise
+        engine.near = False
+        stream = await engine.call(lambda: start(engine, name, config))
+    loop = asyncio.get_running_loop()
+    await loop.create_connection(lambda: Attached(channel), sock=stream)
+    async with asyncio.timeout(START_SECONDS):
+        await channel.ready
 
 
 def start(engine: DockerEngine, name: str, config: dict[str, Any]) -> socket.socket:

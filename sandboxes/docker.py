@@ -1,9 +1,9 @@
 """A sandbox in a Docker container: no network, hard limits, nothing to write but sized tmpfs.
 
-The container's first process is the supervisor (see `inside/supervisor.py`), spoken to over the
-stream attached to the container: no `docker exec` per command, which costs 60 ms each. When that
-stream breaks because the owner died, even by SIGKILL, the supervisor ends and the engine removes
-the container by itself.
+The container's first process is the supervisor (see `inside/supervisor.py`), spoken to over a
+socket of its own (see `door.py`), or else over the stream attached to the container: no `docker
+exec` per command, which costs 60 ms each. When that connection breaks because the owner died, even
+by SIGKILL, the supervisor ends and the engine removes the container by itself.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import socket
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,12 +20,12 @@ from agentrl.core import SandboxError
 from agentrl.sandboxes.base import SupervisedSandbox
 from agentrl.sandboxes.bootstrap import program
 from agentrl.sandboxes.channel import Channel
-from agentrl.sandboxes.container import container_config, remove_own, start
+from agentrl.sandboxes.container import START_SECONDS, container_config, launch, remove_own
+from agentrl.sandboxes.door import Door
 from agentrl.sandboxes.engine import DockerEngine
 
 UID = 1000
 HOME = "/home/agent"
-START_SECONDS = 60.0
 MB = 1 << 20
 PODMAN_PROCESSES = 1 << 15
 
@@ -92,6 +91,10 @@ class DockerSandbox(SupervisedSandbox):
         await sandbox._open()
         return sandbox
 
+    @property
+    def _folders(self) -> list[str]:
+        return kept_folders(self.workdir)
+
     async def reset(self) -> None:
         """Exact: where emptying the container in place leaves anything, it is replaced."""
         async with self._turn:
@@ -107,39 +110,39 @@ class DockerSandbox(SupervisedSandbox):
 
     async def _open(self) -> None:
         self.id = f"agentrl-{secrets.token_hex(4)}"
-        self._channel = Channel(
-            self.id,
-            program(supervisor_config(self.workdir, podman=self._engine.podman)),
-            docker=True,
-        )
+        supervisor = supervisor_config(self.workdir, podman=self._engine.podman)
+        door = await Door.open() if self._engine.near else None
+        self._channel = Channel(self.id)
+        supervisor["door"] = door and door.expect(self._channel)
+        self._channel.greeting = program(supervisor)
         # Also at interpreter exit, but not in a forked child of the owner.
         self._remove = weakref.finalize(
             self, remove_own, os.getpid(), self._engine, self.id
         )  # fmt: skip
+        host = _host_config(self.limits, self.workdir, self._engine.podman)
         try:
-            stream = await self._engine.call(self._start)
-            loop = asyncio.get_running_loop()
-            await loop.create_connection(lambda: self._channel, sock=stream)
-            async with asyncio.timeout(START_SECONDS):
-                await self._channel.ready
+            config = container_config(self.image, host)
+            await launch(self._engine, self.id, config, self._channel, door)
+            described = await self._engine.call(self._described)
+            self._volumes = bool(described["Config"].get("Volumes"))
         except BaseException as error:
             await asyncio.shield(self.close())
             if isinstance(error, TimeoutError):
                 what = f"its supervisor did not answer within {START_SECONDS:g} s"
                 raise SandboxError("sandbox_died", what, where=self.id) from error
             raise
+        finally:
+            if door is not None:
+                await door.close()
 
-    def _start(self) -> socket.socket:
-        """In a thread."""
-        stream = start(self._engine, self.id, self._config())
-        described = self._engine.api.inspect_image(self.image)
-        self._volumes = bool(described["Config"].get("Volumes"))
-        return stream
+    def _described(self) -> dict[str, Any]:
+        described: dict[str, Any] = self._engine.api.inspect_image(self.image)
+        return described
 
-    def _config(self) -> dict[str, Any]:
-        return container_config(
-            self.image, _host_config(self.limits, self.workdir, self._engine.podman)
-        )
+
+def kept_folders(workdir: str) -> list[str]:
+    """The writable folders that hold files of the agent."""
+    return [workdir, HOME, "/tmp", "/dev/shm"]
 
 
 def supervisor_config(workdir: str, *, podman: bool = False) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class DockerEngine:
 
     Attributes:
         podman: it is Podman behind Docker's API.
+        near: its containers may be able to reach sockets of this machine; false once it refused.
         unremoved: containers that could not be removed because the engine was down.
 
     Raises:
@@ -48,6 +49,7 @@ class DockerEngine:
         self.api = _connect(self.host)
         parts = self.checked(self.api.version).get("Components") or []
         self.podman = any("Podman" in part.get("Name", "") for part in parts)
+        self.near = self.host.startswith("unix://")
         self.unremoved: set[str] = set()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="agentrl-docker")
 

@@ -20,15 +20,16 @@ from agentrl.core import SandboxError
 from agentrl.sandboxes.base import SupervisedSandbox
 from agentrl.sandboxes.bootstrap import HIVE_MODULES, READ_PROGRAM, program
 from agentrl.sandboxes.channel import FRAME, Channel
-from agentrl.sandboxes.container import container_config, remove_own, start
+from agentrl.sandboxes.container import START_SECONDS, container_config, launch, remove_own
 from agentrl.sandboxes.docker import (
     MB,
-    START_SECONDS,
     Limits,
+    kept_folders,
     supervisor_config,
     ulimits,
     writable_folders,
 )
+from agentrl.sandboxes.door import INSIDE, Door
 from agentrl.sandboxes.engine import DockerEngine
 
 GROUPS = "/run/agentrl"
@@ -44,6 +45,7 @@ class Hive:
         self._engine = engine
         self._numbers = 0
         self._link: _Link
+        self._door: Door | None = None
         self._remove: Callable[[], object] = lambda: None
 
     @classmethod
@@ -85,9 +87,11 @@ class Hive:
 
     async def close(self) -> None:
         self._link.close()
+        if self._door is not None:
+            await self._door.close()
         await self._engine.call(self._remove)
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self, channel: Channel) -> dict[str, Any]:
         """What the nursery has to know of a cell."""
         limits = self.limits
         mounts = [*writable_folders(limits, self.workdir).items()]
@@ -95,7 +99,8 @@ class Hive:
         return {
             "config": {**supervisor_config(self.workdir), "boot": READ_PROGRAM},
             "mounts": mounts,
-            "hidden": [GROUPS, "/sys/fs/cgroup"],
+            "hidden": [GROUPS, INSIDE, "/sys/fs/cgroup"],
+            "door": self._door and self._door.expect(channel),
             "limits": {
                 "memory": limits.memory_mb * MB,
                 "pids": limits.pids,
@@ -105,17 +110,16 @@ class Hive:
 
     async def _open(self, preload: str) -> None:
         config = {**supervisor_config(self.workdir), "groups": GROUPS, "preload": preload}
-        self._link = _Link(self.id, program(config, HIVE_MODULES), docker=True)
+        self._door = await Door.open() if self._engine.near else None
+        self._link = _Link(self.id)
+        config["door"] = self._door and self._door.expect(self._link)
+        self._link.greeting = program(config, HIVE_MODULES)
         self._remove = weakref.finalize(
             self, remove_own, os.getpid(), self._engine, self.id
         )  # fmt: skip
         asked = container_config(self.image, self._host_config())
         try:
-            stream = await self._engine.call(lambda: start(self._engine, self.id, asked))
-            loop = asyncio.get_running_loop()
-            await loop.create_connection(lambda: self._link, sock=stream)
-            async with asyncio.timeout(START_SECONDS):
-                await self._link.ready
+            await launch(self._engine, self.id, asked, self._link, self._door)
             await (await self.cell()).close()
         except BaseException as error:
             await asyncio.shield(self.close())
@@ -156,8 +160,8 @@ class Cell(SupervisedSandbox):
 
     async def open(self) -> None:
         link = self._hive._link
-        self._channel = Channel(self.id, b"", docker=False)
-        link.add(self._number, self._channel, self._hive.spec())
+        self._channel = Channel(self.id)
+        link.add(self._number, self._channel, self._hive.spec(self._channel))
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._channel.ready
@@ -167,6 +171,10 @@ class Cell(SupervisedSandbox):
                 what = f"its supervisor did not answer within {START_SECONDS:g} s"
                 raise SandboxError("sandbox_died", what, where=self.id) from error
             raise
+
+    @property
+    def _folders(self) -> list[str]:
+        return kept_folders(self.workdir)
 
     async def reset(self) -> None:
         async with self._turn:
@@ -185,8 +193,8 @@ class Cell(SupervisedSandbox):
 class _Link(Channel):
     """The stream to a hive: frames that carry the bytes of cells."""
 
-    def __init__(self, where: str, greeting: bytes, *, docker: bool) -> None:
-        super().__init__(where, greeting, docker=docker)
+    def __init__(self, where: str) -> None:
+        super().__init__(where)
         self._cells: dict[int, Channel] = {}
 
     def add(self, number: int, channel: Channel, spec: dict[str, Any]) -> None:

@@ -58,6 +58,10 @@ class ProcessSandbox(SupervisedSandbox):
             raise
         return sandbox
 
+    @property
+    def _folders(self) -> list[str]:
+        return [str(self._home / name) for name in ("work", "home", "tmp")]
+
     async def reset(self) -> None:
         async with self._turn:
             left = await self._reset_in_place()
@@ -100,7 +104,7 @@ class ProcessSandbox(SupervisedSandbox):
         )
         theirs.close()
         ours.setblocking(False)
-        self._channel = Channel(self.id, program(config), docker=False)
+        self._channel = Channel(self.id, program(config))
         loop = asyncio.get_running_loop()
         await loop.create_connection(lambda: self._channel, sock=ours)
         async with asyncio.timeout(START_SECONDS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shlex
+from collections.abc import Mapping
 
 from agentrl.core import ExecResult, Sandbox, ToolResult
 from agentrl.tools.definition import tool
@@ -39,9 +40,11 @@ class PersistentShell:
 
     Args:
         root: where the first command starts.
+        env: variables that it starts with.
     """
 
-    def __init__(self, sandbox: Sandbox, root: str) -> None:
+    def __init__(self, sandbox: Sandbox, root: str, env: Mapping[str, str] | None = None) -> None:
+        self._env = dict(env or {})
         self.repository = Repository(sandbox, root)
         self._state = f"/tmp/.bash-{secrets.token_hex(4)}"
 
@@ -49,7 +52,7 @@ class PersistentShell:
         state, root = shlex.quote(self._state), shlex.quote(self.repository.root)
         script = f"{_PROLOGUE.format(state=state, root=root)}eval {shlex.quote(command)}"
         return await self.repository.sandbox.exec(
-            script, cwd="/", timeout=timeout, max_output=max_output
+            script, cwd="/", timeout=timeout, max_output=max_output, env=self._env
         )
 
     async def restart(self) -> None:
@@ -62,14 +65,21 @@ class Bash:
 
     Args:
         root: where the first command runs.
+        env: variables that it starts with.
         timeout: seconds a command may take.
         max_output: characters of an observation.
     """
 
     def __init__(
-        self, sandbox: Sandbox, root: str, *, timeout: float = 60.0, max_output: int = 4000
+        self,
+        sandbox: Sandbox,
+        root: str,
+        *,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 60.0,
+        max_output: int = 4000,
     ) -> None:
-        self.shell = PersistentShell(sandbox, root)
+        self.shell = PersistentShell(sandbox, root, env)
         self.timeout, self.max_output = timeout, max_output
 
     @tool(timeout=_BACKSTOP_SECONDS, max_output=1 << 20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
+from typing import Any
 
 from agentrl.core import Sandbox
 from agentrl.tools import source
@@ -56,6 +57,15 @@ class Editor:
         self._compact = compact
         self._shown: list[int] = []
         self._base = 0
+
+    def remember(self) -> tuple[object, ...]:
+        """What it knows beside the files: the open file, what was shown, what can be undone."""
+        return self.open, list(self._edits), list(self._shown), self._base
+
+    def recall(self, known: tuple[Any, ...]) -> None:
+        """Go on from what another editor remembered."""
+        self.open, edits, shown, self._base = known
+        self._edits, self._shown = list(edits), list(shown)
 
     @tool
     async def view(self, target: str = "", line: int | None = None) -> str:
@@ -254,12 +264,14 @@ class Editor:
         lines = source.split_lines(await self.repository.read(self.open))
         shown = [n for n in self._shown if n <= len(lines)]
         found = [n for n in shown if source.token_matches(lines[n - 1], old)]
-        found = found or [n for n in shown if source.text_matches(lines[n - 1], old)]
+        found = found or [n for n in shown if source.matches(lines[n - 1], old)]
         if not found:
             raise ToolError(f"{old!r} is not in the lines shown")
         if len(found) > 1:
-            listed = ", ".join(str(n - self._base) for n in found)
-            raise ToolError(f"{old!r} is on lines {listed}: give the line")
+            # A line that has it twice would only lead to the next error.
+            once = [n for n in found if len(source.matches(lines[n - 1], old)) == 1]
+            listed = ", ".join(str(n - self._base) for n in once or found)
+            raise ToolError(f"{old!r} is {'once ' if once else ''}on lines {listed}: give the line")
         return found[0] - self._base
 
     def _rows(self, lines: list[str], first: int, last: int) -> list[str]:
@@ -292,14 +304,10 @@ def _place(text: str, old: str, line: int) -> int:
     """Where `old` is meant: its one match as whole tokens, else its one match at all."""
     if not old:
         raise ToolError("old is empty")
-    whole = source.token_matches(text, old)
-    matches = source.text_matches(text, old)
-    if len(whole) == 1:
-        return whole[0]
-    if len(matches) == 1:
-        return matches[0]
-    count = len(whole) or len(matches)
-    times = f"{count} times" if count else "not"
+    found = source.matches(text, old)
+    if len(found) == 1:
+        return found[0]
+    times = f"{len(found)} times" if found else "not"
     raise ToolError(f"{old!r} is {times} in line {line}\n{source.row(line, text)}")
 
 

@@ -6,7 +6,7 @@ own except where the form is part of the interface.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from agentrl.core import ConfigError, Sandbox, ToolResult
@@ -30,15 +30,18 @@ class MiniSweAgent:
         root: str,
         on_submit: Callable[[], None],
         *,
+        env: Mapping[str, str] | None = None,
         timeout: float = 60.0,
         max_output: int = 10_000,
     ) -> None:
         self._sandbox, self._root, self._on_submit = sandbox, root, on_submit
+        self._env = dict(env or {})
         self.timeout, self.max_output = timeout, max_output
 
     @tool(timeout=_BACKSTOP_SECONDS, max_output=1 << 20)
     async def bash(self, command: str) -> ToolResult:
-        """Execute a bash command, in a new shell each time.
+        """Execute a bash command, in a new shell each time. To hand in the work, run
+        `echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT` as a command of its own.
 
         Args:
             command: The bash command to execute.
@@ -46,7 +49,11 @@ class MiniSweAgent:
         if "\0" in command:
             return ToolResult("error: the command has a null character", False, "refused")
         result = await self._sandbox.exec(
-            command, cwd=self._root, timeout=self.timeout, max_output=16 * self.max_output
+            command,
+            cwd=self._root,
+            timeout=self.timeout,
+            max_output=16 * self.max_output,
+            env=self._env,
         )
         first, _, rest = result.output.lstrip().partition("\n")
         if result.ok and first.strip() == COMPLETE:
@@ -72,10 +79,11 @@ class OpenHands:
         root: str,
         on_submit: Callable[[], None],
         *,
+        env: Mapping[str, str] | None = None,
         timeout: float = 120.0,
         max_output: int = 10_000,
     ) -> None:
-        self._shell, self._on_submit = PersistentShell(sandbox, root), on_submit
+        self._shell, self._on_submit = PersistentShell(sandbox, root, env), on_submit
         self.timeout, self.max_output = timeout, max_output
 
     @tool(timeout=_BACKSTOP_SECONDS, max_output=1 << 20)
@@ -118,7 +126,12 @@ PRESETS = ("mini-swe-agent", "swe-agent", "openhands")
 
 
 def preset(
-    name: str, sandbox: Sandbox, root: str, on_submit: Callable[[], None]
+    name: str,
+    sandbox: Sandbox,
+    root: str,
+    on_submit: Callable[[], None],
+    *,
+    env: Mapping[str, str] | None = None,
 ) -> dict[str, Tool]:
     """The tools of a scaffold over a repository, by name.
 
@@ -127,6 +140,7 @@ def preset(
             "openhands" (execute_bash, str_replace_editor, think, finish).
         root: the repository's folder inside the sandbox.
         on_submit: called when the work is handed in.
+        env: variables that commands start with.
 
     Raises:
         ConfigError: there is no preset of that name.
@@ -137,9 +151,9 @@ def preset(
         )
     boxes: list[object]
     if name == "mini-swe-agent":
-        boxes = [MiniSweAgent(sandbox, root, on_submit)]
+        boxes = [MiniSweAgent(sandbox, root, on_submit, env=env)]
     elif name == "swe-agent":
-        boxes = [Bash(sandbox, root), ReplaceEditor(sandbox, root), Submit(on_submit)]
+        boxes = [Bash(sandbox, root, env=env), ReplaceEditor(sandbox, root), Submit(on_submit)]
     else:
-        boxes = [OpenHands(sandbox, root, on_submit), ReplaceEditor(sandbox, root)]
+        boxes = [OpenHands(sandbox, root, on_submit, env=env), ReplaceEditor(sandbox, root)]
     return {tool.name: tool for box in boxes for tool in tools_of(box).values()}

@@ -138,6 +138,11 @@ def token_matches(line: str, old: str) -> list[int]:
     return [at for at in text_matches(line, old) if at in edges and at + len(old) in edges]
 
 
+def matches(line: str, old: str) -> list[int]:
+    """Where `old` is meant: as whole tokens, else anywhere."""
+    return token_matches(line, old) or text_matches(line, old)
+
+
 def text_matches(line: str, old: str) -> list[int]:
     """Every place where `old` stands in a line, overlapping ones too."""
     return [at for at in range(len(line) - len(old) + 1) if line.startswith(old, at)]

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 import agentrl
 from agentrl.cli import (
     check,
+    film,
     gateway,
     machine,
     papers,
@@ -47,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
         check,
         gateway,
         replay,
+        film,
         rescore,
         tasks,
         search,

@@ -14,18 +14,36 @@ _VALUE = 200
 
 def episode_lines(episode: Episode, *, full: bool = False) -> Iterator[str]:
     """One episode turn by turn; long texts are cut with a visible mark unless `full`."""
-    limit = None if full else _LINES
-    yield f"=== {episode.task.id}   episode {episode.id or '(no id)'}, {_ending(episode)}"
-    for message in episode.prompt:
-        yield from _message(message, limit)
+    yield from prompt_lines(episode, full=full)
     for number, turn in enumerate(episode.turns):
-        yield from _turn(number, turn, limit)
+        yield from turn_lines(number, turn, full=full)
     yield "--- verdict"
-    yield from _verdict(episode, limit)
+    yield from verdict_lines(episode, full=full)
     yield ""
 
 
-def _ending(episode: Episode) -> str:
+def prompt_lines(episode: Episode, *, full: bool = False) -> Iterator[str]:
+    """What it is, how it ended, and what the policy read first."""
+    yield f"=== {episode.task.id}   episode {episode.id or '(no id)'}, {ending(episode)}"
+    if episode.branch:
+        branch = episode.branch
+        yield f"    from turn {branch['turn']} of {branch['episode']} ({branch['how']})"
+    for message in episode.prompt:
+        yield from _message(message, None if full else _LINES)
+
+
+def turn_lines(number: int, turn: Turn, *, full: bool = False) -> Iterator[str]:
+    """What the policy said and what came of it."""
+    yield from _turn(number, turn, None if full else _LINES)
+
+
+def verdict_lines(episode: Episode, *, full: bool = False) -> Iterator[str]:
+    """The outcome and every score with its reasons."""
+    yield from _verdict(episode, None if full else _LINES)
+
+
+def ending(episode: Episode) -> str:
+    """How it ended, in a few words."""
     cause = f" ({episode.cause})" if episode.cause else ""
     reward = f", reward {episode.reward:.3f}" if episode.judged else ", not judged"
     return f"{episode.status}{cause}{reward}"

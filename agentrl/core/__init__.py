@@ -5,7 +5,16 @@ Nothing here imports anything of agentrl outside `core`, and nothing heavier tha
 
 from agentrl.core.chat import ChatModel, ChatReply, Scorer, TokenScores
 from agentrl.core.engine import Engine, Generation, Sampling
-from agentrl.core.episode import Episode, Group, Origin, Segment, SegmentBuilder, Status, Turn
+from agentrl.core.episode import (
+    Episode,
+    Group,
+    Origin,
+    Segment,
+    SegmentBuilder,
+    Status,
+    Turn,
+    solved,
+)
 from agentrl.core.errors import (
     AgentRLError,
     ConfigError,
@@ -14,7 +23,17 @@ from agentrl.core.errors import (
     SandboxError,
     TaskFileError,
 )
+from agentrl.core.guide import Attempt, Guide, Rollout
+from agentrl.core.images import ImageTokens, PlacedImage, content_keys
 from agentrl.core.messages import Image, Message, ToolCall, ToolResult
+from agentrl.core.restore import (
+    FileSnapshot,
+    NoSnapshot,
+    Restorable,
+    RestorableSandbox,
+    RestoreError,
+    Start,
+)
 from agentrl.core.sandbox import (
     PYTEST_IMPORTS,
     ExecResult,
@@ -30,6 +49,7 @@ from agentrl.core.task import Task
 __all__ = [
     "PYTEST_IMPORTS",
     "AgentRLError",
+    "Attempt",
     "ChatModel",
     "ChatReply",
     "Check",
@@ -38,15 +58,24 @@ __all__ = [
     "Engine",
     "Episode",
     "ExecResult",
+    "FileSnapshot",
     "Generation",
     "Group",
+    "Guide",
     "Image",
+    "ImageTokens",
     "InfraError",
     "Message",
     "ModelError",
+    "NoSnapshot",
     "Origin",
+    "PlacedImage",
     "Process",
+    "Restorable",
+    "RestorableSandbox",
+    "RestoreError",
     "Reward",
+    "Rollout",
     "Sampling",
     "Sandbox",
     "SandboxError",
@@ -56,6 +85,7 @@ __all__ = [
     "Segment",
     "SegmentBuilder",
     "Span",
+    "Start",
     "Status",
     "Task",
     "TaskFileError",
@@ -64,5 +94,7 @@ __all__ = [
     "ToolResult",
     "Turn",
     "WarmPython",
+    "content_keys",
     "derive_seed",
+    "solved",
 ]

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from agentrl.core.chat import TokenScores
+from agentrl.core.images import PlacedImage
 
 FinishReason = Literal["stop", "length", "aborted"]
 
@@ -55,8 +56,9 @@ class Engine(Protocol):
 
     `session` names a conversation: an engine may keep its KV cache between turns, as long as
     the tokens it is given extend those it has. `seed` makes one generation reproducible
-    whatever else is in the batch. Raises `InfraError("engine_lost")` when it cannot go on, and
-    `ConfigError` when it is asked for what its kind does not have (a script has no weights).
+    whatever else is in the batch. `images` say what stands at the image tokens. Raises
+    `InfraError("engine_lost")` when it cannot go on, and `ConfigError` when it is asked for what
+    its kind does not have (a script has no weights, a text model has no eyes).
     """
 
     @property
@@ -76,6 +78,7 @@ class Engine(Protocol):
         *,
         session: str = "",
         seed: int = 0,
+        images: Sequence[PlacedImage] = (),
     ) -> Generation: ...
 
     async def score(
@@ -85,6 +88,7 @@ class Engine(Protocol):
         *,
         entropy: bool = False,
         hidden: bool = False,
+        images: Sequence[PlacedImage] = (),
     ) -> TokenScores:
         """Scores of tokens[start:], each given all that stands before it, under the current
         weights at temperature 1. Calls that wait at the same time are computed together."""

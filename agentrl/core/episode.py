@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from agentrl.core.messages import Message, ToolCall, ToolResult
+from agentrl.core.images import PlacedImage
+from agentrl.core.messages import Image, Message, ToolCall, ToolResult
 from agentrl.core.score import Score
 from agentrl.core.task import Task
 
@@ -54,7 +55,8 @@ class Segment:
     """One contiguous token sequence as the engine saw it; all arrays have length T.
 
     An episode has one segment when its chat template only ever appends, and a new one each time
-    history is rewritten (stripped thinking, compaction).
+    history is rewritten (stripped thinking, compaction). `images` are in order of their tokens,
+    which are never trained.
     """
 
     tokens: np.ndarray  # int32[T]
@@ -62,6 +64,7 @@ class Segment:
     logprobs: np.ndarray  # float32[T]
     turn: np.ndarray  # int16[T]
     weights: np.ndarray  # int32[T]
+    images: list[PlacedImage] = field(default_factory=list)
 
     @property
     def action_mask(self) -> np.ndarray:
@@ -80,6 +83,7 @@ class SegmentBuilder:
 
     def __init__(self) -> None:
         self.tokens: list[int] = []
+        self.images: list[PlacedImage] = []
         self._origin: list[int] = []
         self._logprobs: list[float] = []
         self._turn: list[int] = []
@@ -91,6 +95,12 @@ class SegmentBuilder:
             raise ValueError("sampled tokens come with log-probabilities: use append_sampled")
         self._extend(tokens, origin, turn, [0.0] * len(tokens), [-1] * len(tokens))
 
+    def append_image(self, image: Image, tokens: Sequence[int], origin: Origin, turn: int) -> None:
+        """Append the tokens that an image stands as."""
+        start = len(self.tokens)
+        self.append(tokens, origin, turn)
+        self.images.append(PlacedImage(start, len(self.tokens), image))
+
     def append_sampled(
         self, tokens: Sequence[int], logprobs: Sequence[float], weights: Sequence[int], turn: int
     ) -> None:
@@ -101,6 +111,12 @@ class SegmentBuilder:
                 f"{len(weights)} weights versions: the three must match one to one"
             )
         self._extend(tokens, Origin.SAMPLED, turn, logprobs, weights)
+
+    def forget_sampled(self) -> None:
+        """Sampled tokens become prompt: context of what follows, and never trained."""
+        for i, origin in enumerate(self._origin):
+            if origin == Origin.SAMPLED:
+                self._origin[i], self._logprobs[i], self._weights[i] = int(Origin.PROMPT), 0.0, -1
 
     def _extend(
         self,
@@ -127,6 +143,7 @@ class SegmentBuilder:
             np.asarray(self._logprobs, np.float32),
             np.asarray(self._turn, np.int16),
             np.asarray(self._weights, np.int32),
+            list(self.images),
         )
 
 
@@ -136,6 +153,8 @@ class Turn:
 
     Attributes:
         tokens: int32[N] as sampled; logprobs: float32[N].
+        forced: how many of them, from the first, were given and not sampled (see `Start.head`);
+            their log-probability is 0.
         text: the tokens decoded, without the end-of-turn token.
         calls: parsed from the text; `results` answer them in the same order.
         observations: the messages that the environment added.
@@ -152,6 +171,7 @@ class Turn:
     observations: list[Message] = field(default_factory=list)
     rewards: dict[str, float] = field(default_factory=dict)
     finish_reason: str = "stop"
+    forced: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -167,8 +187,12 @@ class Episode:
             rewards read it, so that an episode can be judged again from the store.
         scores: every reward by name; "reward" is the composed one that is learned from.
         cause: for INFRA_ERROR, what broke.
+        guidance: which hint it was given, empty for none; see `agentrl.core.Guide`.
         source: "policy", "script", "replay": where its tokens come from.
         tools: the specifications of the tools that the policy was offered.
+        branch: of an episode that took up another (see `Start`): {"episode": its id, "turn": the
+            first new one, "how": "start", "snapshot" or "replay", "checked": observations that
+            were compared}.
         timings: seconds by stage.
     """
 
@@ -185,6 +209,7 @@ class Episode:
     guidance: dict[str, Any] = field(default_factory=dict)
     source: str = "policy"
     tools: list[dict[str, Any]] = field(default_factory=list)
+    branch: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
 
     # Short on purpose: asyncio and tracebacks print what they hold, and an episode is megabytes.
@@ -202,6 +227,11 @@ class Episode:
     def reward(self) -> float:
         """The composed reward. Raises KeyError before the episode was judged."""
         return self.scores["reward"].value
+
+    @property
+    def guided(self) -> bool:
+        """True when it was sampled with a hint in its context: no measure of the plain policy."""
+        return bool(self.guidance) and self.guidance.get("placement") != "teacher_only"
 
     @property
     def trained_tokens(self) -> int:
@@ -222,3 +252,11 @@ class Group:
     @property
     def judged(self) -> list[Episode]:
         return [e for e in self.episodes if e.judged]
+
+
+def solved(episode: Episode, above: float = 0.0) -> bool:
+    """Did the episode do its task? What the environment says counts before the reward, which says
+    so by being more than `above`."""
+    if "resolved" in episode.outcome:
+        return bool(episode.outcome["resolved"])
+    return episode.judged and episode.reward > above

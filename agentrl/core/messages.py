@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +15,11 @@ class Image:
 
     data: bytes
     media_type: str = "image/png"
+
+    @property
+    def digest(self) -> str:
+        """Address of its content: equal bytes are one image, wherever they stand."""
+        return hashlib.blake2b(self.data, digest_size=16).hexdigest()
 
 
 @dataclass(slots=True)
@@ -58,6 +64,7 @@ class Message:
         hint: guidance that the policy would not get in an evaluation; its tokens carry
             `Origin.HINT` and can be stripped.
         call_id: for role "tool": the id of the call that this answers; `name` is the tool's.
+        images: stand in front of the content, in order.
     """
 
     role: Role

@@ -15,7 +15,10 @@ from agentrl.core.engine import FinishReason
 from agentrl.engines.cache import BLOCK, CacheStore, KVCache, Match, Shape
 from agentrl.engines.packing import ROWS, KVPacking, Span
 from agentrl.engines.sampling import draw, uniform
+from agentrl.engines.sight import Eyes, View
+from agentrl.models.language import hidden_states
 from agentrl.models.policy import Policy
+from agentrl.models.vision import join_positions
 
 
 @dataclass(slots=True, eq=False)
@@ -24,6 +27,8 @@ class Sequence:
 
     Attributes:
         tokens: the prompt, then what was sampled.
+        view: of the prompt's images.
+        keys: the tokens, but what names the content where an image stands.
         prompt: length of the prompt.
         deliver: called once, from the thread that steps, with the outcome.
         cache: while running.
@@ -35,6 +40,8 @@ class Sequence:
     session: str
     seed: int
     deliver: Callable[[Generation | InfraError], None]
+    view: View | None = None
+    keys: list[int] = field(init=False)
     prompt: int = 0
     limit: int = 0
     cancelled: bool = False
@@ -42,6 +49,20 @@ class Sequence:
     awaits: tuple[KVCache, int] | None = None
     logprobs: list[float] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.keys = self.tokens if self.view is None else self.view.keys
+
+    def span(self, cache: KVCache, start: int, end: int) -> Span:
+        tokens, keys = self.tokens[start:end], self.keys[start:end]
+        return Span(cache, start, end, tokens, keys, self.view)
+
+    def say(self, token: int, logprob: float, version: int) -> None:
+        self.tokens.append(token)
+        if self.keys is not self.tokens:
+            self.keys.append(token)
+        self.logprobs.append(logprob)
+        self.weights.append(version)
 
     def generation(self, reason: FinishReason) -> Generation:
         return Generation(
@@ -81,7 +102,7 @@ class Batcher:
     """
 
     def __init__(self, policy: Policy, slots: int, step_tokens: int, cache_tokens: int) -> None:
-        config = policy.model.config
+        config = policy.model.config.get_text_config()
         heads = config.num_attention_heads
         shape = Shape(
             layers=config.num_hidden_layers,
@@ -92,6 +113,7 @@ class Batcher:
         )
         self.policy, self.slots, self.step_tokens = policy, slots, step_tokens
         self.store = CacheStore(shape, cache_tokens)
+        self.eyes = Eyes(policy)
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self.version = 0
@@ -116,6 +138,7 @@ class Batcher:
         for sequence in reversed(list(self.running)):
             self._preempt(sequence)
         self.store.clear()
+        self.eyes.forget()
         self.version = version
 
     def fail(self, error: InfraError) -> None:
@@ -159,7 +182,7 @@ class Batcher:
             if sequence.awaits is not None and _coming(*sequence.awaits):
                 later.append(sequence)
                 continue
-            found = self.store.match(sequence.session, sequence.tokens)
+            found = self.store.match(sequence.session, sequence.keys)
             if found.leader is not None and found.coming - found.ready >= BLOCK:
                 sequence.awaits = found.leader, found.coming
                 later.append(sequence)
@@ -176,7 +199,7 @@ class Batcher:
         return self.store.make_room(need, keep) or not self.running
 
     def _start(self, sequence: Sequence, found: Match) -> None:
-        sequence.cache = self.store.claim(sequence.session, sequence.tokens, found)
+        sequence.cache = self.store.claim(sequence.session, sequence.keys, found)
         sequence.awaits = None
         self.counters.shared += found.ready if found.source else 0
         self.running.append(sequence)
@@ -216,11 +239,11 @@ class Batcher:
             cache.reserve(last + 1, self.store.shape)
             while start < last and (room > 0 or not (blocks or lasts)):
                 end = min(last, start - start % BLOCK + BLOCK)
-                blocks.append(Span(cache, start, end, sequence.tokens[start:end]))
+                blocks.append(sequence.span(cache, start, end))
                 room -= end - start
                 start = end
             if start == last:
-                lasts.append(Span(cache, last, last + 1, sequence.tokens[last:]))
+                lasts.append(sequence.span(cache, last, last + 1))
                 finals.append(sequence)
         blocks.sort(key=lambda s: len(s) != 1)
         return [*lasts, *blocks], finals
@@ -230,19 +253,19 @@ class Batcher:
         used = sum(len(s) for s in spans)
         rows = -(-used // ROWS) * ROWS
         ids = np.zeros(rows, np.int64)
-        positions = np.zeros(rows, np.int64)
         ids[:used] = [t for s in spans for t in s.tokens]
-        positions[:used] = np.concatenate([np.arange(s.start, s.end) for s in spans])
         device = self.policy.device
-        hidden = self.policy.body(
-            input_ids=torch.from_numpy(ids)[None].to(device),
-            position_ids=torch.from_numpy(positions)[None].to(device),
-            use_cache=False,
-            packing=KVPacking(spans, rows, device),
-        ).last_hidden_state[0]
+        placed = torch.from_numpy(ids).to(device)
+        hidden = hidden_states(
+            self.policy.model,
+            placed,
+            torch.from_numpy(_positions(spans, rows)).to(device),
+            KVPacking(spans, rows, device),
+            self.eyes.embed(placed, [(s.start, s.end, s.view) for s in spans]),
+        )
         # Blocks of one conversation stand in order, its last token in front of all.
         for span in sorted(spans, key=lambda s: s.start):
-            span.cache.tokens.extend(span.tokens)
+            span.cache.tokens.extend(span.keys)
         return hidden
 
     def _sample(self, hidden: torch.Tensor, finals: list[Sequence]) -> None:
@@ -255,9 +278,7 @@ class Batcher:
             if not math.isfinite(logprob):
                 self._finish(sequence, self.bad_logits())
                 continue
-            sequence.tokens.append(token)
-            sequence.logprobs.append(logprob)
-            sequence.weights.append(self.version)
+            sequence.say(token, logprob, self.version)
             if token in sequence.sampling.stop:
                 self._finish(sequence, sequence.generation("stop"))
             elif len(sequence.logprobs) >= sequence.limit:
@@ -278,6 +299,16 @@ class Batcher:
             fix="the last update broke the weights: resume from the checkpoint before it with a "
             "lower learning rate or a tighter gradient clip",
         )
+
+
+def _positions(spans: list[Span], rows: int) -> np.ndarray:
+    """int64[rows], or [axes, rows] when one of the spans has several."""
+    parts = [
+        np.arange(s.start, s.end) if s.view is None else s.view.positions(s.start, s.end)
+        for s in spans
+    ]
+    filling = np.zeros(rows - sum(map(len, spans)), np.int64)
+    return join_positions([*parts, filling])
 
 
 def _coming(leader: KVCache, rows: int) -> bool:

@@ -30,7 +30,7 @@ class KVCache:
     Attributes:
         kv: [2 * layers, 1, kv_heads, capacity, head_dim]: keys of layer l at 2l, values at
             2l + 1; None while empty.
-        tokens: the tokens whose rows are stored.
+        tokens: the tokens whose rows are stored; where an image stands, what names its content.
         prompt: leading tokens whose rows are, or will be, what a fresh prefill of them gives:
             others may copy them.
         session: "" once the conversation is over or when it never had a name.

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from agentrl.engines.cache import KVCache
+from agentrl.engines.sight import View
 
 ROWS = 16
 """A step's rows are filled up to a multiple of this. Matrix products of few rows take other
@@ -18,12 +19,14 @@ does not depend on how many others are in its step."""
 
 @dataclass(slots=True)
 class Span:
-    """Tokens [start, end) of a conversation, whose rows the step adds to the cache."""
+    """Tokens [start, end) of a conversation, whose rows the step adds to the cache under `keys`."""
 
     cache: KVCache
     start: int
     end: int
     tokens: list[int]
+    keys: list[int]
+    view: View | None = None
 
     def __len__(self) -> int:
         return self.end - self.start

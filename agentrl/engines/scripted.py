@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agentrl.core import ConfigError, Generation, InfraError, Sampling, TokenScores
+from agentrl.core import (
+    ConfigError,
+    Generation,
+    InfraError,
+    PlacedImage,
+    Sampling,
+    TokenScores,
+)
 
 if TYPE_CHECKING:
     from agentrl.models import ChatTokenizer
@@ -59,6 +66,7 @@ class ScriptedEngine:
         *,
         session: str = "",
         seed: int = 0,
+        images: SequenceOf[PlacedImage] = (),
     ) -> Generation:
         """The script's next message; cut to `sampling.max_tokens` with reason "length".
 
@@ -94,6 +102,7 @@ class ScriptedEngine:
         *,
         entropy: bool = False,
         hidden: bool = False,
+        images: SequenceOf[PlacedImage] = (),
     ) -> TokenScores:
         raise ConfigError(
             "a script gives no probabilities",

@@ -17,8 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from agentrl.core import ConfigError, Generation, InfraError, Sampling, TokenScores
+from agentrl.core import (
+    ConfigError,
+    Generation,
+    InfraError,
+    PlacedImage,
+    Sampling,
+    TokenScores,
+)
 from agentrl.engines.batching import Batcher, Counters, Sequence
+from agentrl.engines.sight import view_of
 from agentrl.engines.tokens import checked_tokens
 from agentrl.models.policy import Policy
 from agentrl.models.scoring import ScoreRequest, score_tokens
@@ -119,6 +127,7 @@ class TransformersEngine:
         *,
         session: str = "",
         seed: int = 0,
+        images: SequenceOf[PlacedImage] = (),
     ) -> Generation:
         """Continue `tokens` until a stop id, `sampling.max_tokens` or the model's last position.
 
@@ -126,12 +135,15 @@ class TransformersEngine:
 
         Raises:
             InfraError: `engine_lost` (the engine broke or was closed), `bad_logits` (NaN).
-            ConfigError: no tokens, or ids that the model does not have.
+            ConfigError: no tokens, ids that the model does not have, or images for a model that
+                reads text only.
         """
         ids = self._checked(tokens)
+        view = view_of(self.policy, ids, images)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Generation] = loop.create_future()
-        sequence = Sequence(ids, sampling, session, self._seed + seed, _delivery(loop, future))
+        deliver = _delivery(loop, future)
+        sequence = Sequence(ids, sampling, session, self._seed + seed, deliver, view)
         return await self._ask(self._inbox, sequence, future)
 
     async def score(
@@ -141,6 +153,7 @@ class TransformersEngine:
         *,
         entropy: bool = False,
         hidden: bool = False,
+        images: SequenceOf[PlacedImage] = (),
     ) -> TokenScores:
         """Scores of tokens[start:] under the current weights, at temperature 1.
 
@@ -156,7 +169,8 @@ class TransformersEngine:
             raise ConfigError(f"asked to score from token {start} of {len(ids)}")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[TokenScores] = loop.create_future()
-        request = ScoreRequest(ids, start, entropy, hidden)
+        view_of(self.policy, ids, images)
+        request = ScoreRequest(ids, start, entropy, hidden, images)
         scoring = _Scoring(request, _delivery(loop, future))
         return await self._ask(self._to_score, scoring, future)
 

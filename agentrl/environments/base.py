@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentrl.core import ConfigError, Episode, Message, Task, Turn
+from agentrl.core.restore import agree
+from agentrl.environments.copies import put, take
 from agentrl.tools import Tool, run_calls, tools_of
 
 
@@ -34,10 +36,13 @@ class Environment:
     Attributes:
         done: a tool sets it to end the episode; calls after it in the same turn do not run.
         toolboxes: further objects whose `@tool` methods the policy gets.
+        shared: names of attributes that hold no state of an episode (what the constructor was
+            given: a retriever, a cache, a pool); a snapshot leaves them to the new instance.
     """
 
     done: bool = False
     toolboxes: Sequence[object] = ()
+    shared: tuple[str, ...] = ()
 
     @property
     def tools(self) -> dict[str, Tool]:
@@ -76,6 +81,22 @@ class Environment:
     async def finish(self, episode: Episode) -> dict[str, Any]:
         """Called once, after the last turn: the JSON-able outcome that rewards read."""
         return {}
+
+    async def snapshot(self) -> object:
+        """The state between two turns, to be put back any number of times by `restore`.
+
+        Here: a deep copy of the attributes. Raises NoSnapshot when they hold more than values;
+        then an episode is taken up by replaying its recorded calls.
+        """
+        return take(self, self.shared)
+
+    async def restore(self, task: Task, state: Any) -> None:
+        """Called on a new instance, in the place of `reset`."""
+        put(state, self)
+
+    def agrees(self, recorded: str, now: str) -> bool:
+        """Whether a replayed call was answered as recorded; durations and the like do not count."""
+        return agree(recorded, now)
 
     async def close(self) -> None:
         """Give back what the episode held: closes every toolbox that can be closed."""

@@ -19,7 +19,17 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from agentrl.core import Check, ConfigError, Episode, Image, Message, Score, Task, derive_seed
+from agentrl.core import (
+    Check,
+    ConfigError,
+    Episode,
+    Image,
+    Message,
+    Score,
+    Task,
+    ToolResult,
+    derive_seed,
+)
 from agentrl.environments.answers import AnswerEnvironment, after_thinking, ungraded
 from agentrl.tools import ToolError, tool
 
@@ -65,7 +75,7 @@ class Maze:
             rows += [inside, below]
         return "\n".join(rows)
 
-    def image(self, cell: int = 24) -> Image:
+    def image(self, cell: int = 24, at: Cell | None = None) -> Image:
         """The same as a PNG of (size * cell + 1) pixels a side. Needs pillow."""
         from PIL import Image as Picture
         from PIL import ImageDraw
@@ -80,8 +90,12 @@ class Maze:
                     draw.line([(x, y), (x + cell, y)], "black", 2)
                 if not self.open((r, c), "left"):
                     draw.line([(x, y), (x, y + cell)], "black", 2)
-                if (mark := {self.start: "O", self.target: "T"}.get((r, c))) is not None:
-                    draw.text((x + cell // 3, y + cell // 4), mark, "red")
+                low, high = cell // 4, 3 * cell // 4
+                if (r, c) == (at or self.start):
+                    draw.ellipse([(x + low, y + low), (x + high, y + high)], outline="red", width=2)
+                elif (r, c) == self.target:
+                    draw.line([(x + low, y + low), (x + high, y + low)], "blue", 2)
+                    draw.line([(x + cell // 2, y + low), (x + cell // 2, y + high)], "blue", 2)
         draw.rectangle([(0, 0), (side - 1, side - 1)], outline="black", width=2)
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
@@ -213,14 +227,16 @@ def make_tasks(
 
 
 class MazeEnvironment(AnswerEnvironment):
-    """A maze to read and a way to write, or to walk move by move.
+    """A maze to read or to look at, and a way to write, or to walk move by move.
 
     Args:
-        image: also show the maze as a picture.
+        text: show the maze as a drawing in characters.
+        image: show it as a picture.
+        cell: pixels of the picture for a cell's side.
     """
 
-    def __init__(self, *, image: bool = False) -> None:
-        self._image = image
+    def __init__(self, *, text: bool = True, image: bool = False, cell: int = 24) -> None:
+        self._text, self._image, self._cell = text, image, cell
         self._maze: Maze | None = None
         self._at: Cell = (0, 0)
         self._walked: list[str] = []
@@ -234,11 +250,15 @@ class MazeEnvironment(AnswerEnvironment):
         self.task = task
         self._maze = Maze.of(task.payload["maze"])
         self._at = self._maze.start
-        images = [self._maze.image()] if self._image else []
-        return [Message("user", task.prompt, images=images)]
+        content = task.prompt if self._text else task.prompt.rpartition("\n")[2]
+        return [Message("user", content, images=self._pictures())]
+
+    def _pictures(self) -> list[Image]:
+        assert self._maze is not None
+        return [self._maze.image(self._cell, self._at)] if self._image else []
 
     @tool
-    async def move(self, direction: Literal["up", "down", "left", "right"]) -> str:
+    async def move(self, direction: Literal["up", "down", "left", "right"]) -> ToolResult:
         """Go one cell further.
 
         Args:
@@ -250,7 +270,10 @@ class MazeEnvironment(AnswerEnvironment):
         self._walked.append(direction)
         self._at = step(self._at, direction)
         self.done = self._at == self._maze.target
-        return "you are at T" if self.done else self._maze.text(self._at)
+        if self.done:
+            return ToolResult("you are at T")
+        text = self._maze.text(self._at) if self._text else f"you went {direction}"
+        return ToolResult(text, images=self._pictures())
 
     def grade(self, answer: str) -> dict[str, Any]:
         """{"path", "only_moves", "think_tags", "arrived", "length", "turns"}."""
@@ -318,6 +341,35 @@ class PrefixProgress:
             k = common_prefix(reference, path)
             value = float(k * (1 if self.as_released else turns(reference[:k]) + 1))
         return value / whole if self.normalised else value
+
+
+@dataclass(slots=True)
+class MazeProximity:
+    """How much of the way was walked (SSL, paper 21): of the cells that the answer or the
+    reference comes to, the share that both do; for `{kind: tiered, proximity: ..}`. A move into a
+    wall ends the walk.
+    """
+
+    name: str = "maze_proximity"
+
+    async def score(self, episode: Episode) -> Score:
+        reference, outcome = episode.task.reference.get("path"), episode.outcome
+        if reference is None or "path" not in outcome:
+            return ungraded("path")
+        maze = Maze.of(episode.task.payload["maze"])
+        given, wanted = walked(maze, outcome["path"]), walked(maze, reference)
+        return Score(len(given & wanted) / len(given | wanted))
+
+
+def walked(maze: Maze, path: Iterable[str]) -> set[Cell]:
+    """The cells that a walk comes to before a wall stops it, the start among them."""
+    cells, at = {maze.start}, maze.start
+    for move in path:
+        if not maze.open(at, move):
+            break
+        at = step(at, move)
+        cells.add(at)
+    return cells
 
 
 def common_prefix(a: Sequence[str], b: Sequence[str]) -> int:

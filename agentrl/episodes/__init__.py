@@ -8,7 +8,9 @@ from agentrl.episodes.dialects import (
     dialects,
     instructions,
 )
+from agentrl.episodes.forks import States, go_back, prefix
 from agentrl.episodes.formats import ChatFormats
+from agentrl.episodes.inform import informed
 from agentrl.episodes.rerender import rerender
 from agentrl.episodes.runner import Limits, Runner
 from agentrl.episodes.scheduler import RunsEpisodes, Scheduler
@@ -25,10 +27,14 @@ __all__ = [
     "RunsEpisodes",
     "Scheduler",
     "Slots",
+    "States",
     "Transcript",
     "detect_dialect",
     "dialect",
     "dialects",
+    "go_back",
+    "informed",
     "instructions",
+    "prefix",
     "rerender",
 ]

@@ -11,12 +11,12 @@ after `<|im_end|>`, the `<|observation|>` that ends a turn in GLM) is neither lo
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from agentrl.core import Message, ModelError, Origin, ToolCall
+from agentrl.core import Image, Message, ModelError, Origin, ToolCall
 from agentrl.episodes.traits import CUT, PROBE, Traits, short_id
 from agentrl.models import ChatTokenizer
 
@@ -26,6 +26,8 @@ _PROBES = [Message("user", "q"), Message("assistant", PROBE)]
 # Control token i inside untrusted text travels through the template as the character _MARK + i:
 # one character, so that no template can take it for a control token or cut it in two.
 _MARK = 0x100000
+# Image i of a conversation travels as the character _IMAGE + i, where its placeholder stands.
+_IMAGE, _LAST = 0x108000, 0x10FFFE
 _MARKED = re.compile("([\U00100000-\U0010fffe])")
 _UNWRITABLE = re.compile("[\ud800-\udfff\U00100000-\U0010ffff]")
 
@@ -80,20 +82,39 @@ class ChatFormat:
         tools = [] if lean else self.tools
         return self.tokenizer.render(shown, tools, generation_prompt=generation_prompt)
 
-    def guard(self, message: Message) -> Message:
-        """Mark control tokens inside a message, so that they are encoded as text.
+    def guard(self, message: Message, shown: list[Image]) -> Message:
+        """Mark control tokens inside a message, so that they are encoded as text, and write what
+        stands for its images in front of it.
 
-        Images are named where they stood: a policy that reads text only is told what it misses.
+        A policy that reads text only is told what it misses.
+
+        Args:
+            shown: images of the conversation so far; those of the message are added.
         """
         content, name = self._guarded(message.content), self._guarded(message.name)
         if message.images:
-            count = len(message.images)
-            content += (
-                f"\n[{count} image{'s' * (count > 1)}, not shown: this policy reads text only]"
-            )
-        if (content, name) == (message.content, message.name):
+            content = self._with_images(message.images, content, shown)
+        elif (content, name) == (message.content, message.name):
             return message
-        return replace(message, content=content, name=name)
+        return replace(message, content=content, name=name, images=[])
+
+    def _with_images(self, images: Sequence[Image], content: str, shown: list[Image]) -> str:
+        vision = self.tokenizer.vision
+        if vision is None:
+            count = len(images)
+            many = "s" * (count > 1)
+            return f"{content}\n[{count} image{many}, not shown: this policy reads text only]"
+        texts = []
+        for image in images:
+            try:
+                vision.tokens_of(image)
+            except ModelError:
+                texts.append("[an image that cannot be read]\n")
+                continue
+            mark = chr(min(_IMAGE + len(shown), _LAST))
+            texts.append(self.tokenizer.image_text.replace(vision.placeholder, mark))
+            shown.append(image)
+        return "".join(texts) + content
 
     def guard_sampled(self, tokens: Sequence[int], text: str) -> str:
         """The text of sampled tokens; what was not sampled as a control token is marked."""
@@ -105,15 +126,29 @@ class ChatFormat:
         return "".join(piece if control else self._guarded(piece) for control, piece in pieces)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of rendered text; what `guard` marked never becomes a control token."""
+        """Ids of rendered text without images; what `guard` marked never becomes a control
+        token."""
+        return [token for ids, _ in self.parts(text, ()) for token in ids]
+
+    def parts(self, text: str, images: Sequence[Image]) -> Iterator[tuple[list[int], Image | None]]:
+        """Ids of rendered text, those of each image apart.
+
+        Args:
+            images: of the conversation, as `guard` collected them.
+        """
         ids: list[int] = []
         for part in text.split(CUT):
             for i, piece in enumerate(_MARKED.split(part)):
-                if i % 2:
+                if i % 2 == 0:
+                    ids.extend(self.tokenizer.encode(piece) if piece else ())
+                elif ord(piece) < _IMAGE:
                     ids.extend(self.tokenizer.encode_plain(self._controls[ord(piece) - _MARK]))
-                elif piece:
-                    ids.extend(self.tokenizer.encode(piece))
-        return ids
+                elif self.tokenizer.vision is not None and ord(piece) - _IMAGE < len(images):
+                    image = images[ord(piece) - _IMAGE]
+                    yield ids, None
+                    yield self.tokenizer.vision.tokens_of(image), image
+                    ids = []
+        yield ids, None
 
     def tail(self, observations: Sequence[Message]) -> str:
         """What the template puts behind the text of a turn: its closing token, the observations

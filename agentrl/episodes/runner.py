@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from agentrl.core import (
     Engine,
     Episode,
     Generation,
+    Guide,
     InfraError,
     Message,
+    Origin,
     Reward,
     Sampling,
+    Start,
     Status,
     Task,
     ToolCall,
@@ -25,6 +30,7 @@ from agentrl.core import (
 )
 from agentrl.environments import Environment, Observation, maybe_await
 from agentrl.episodes.dialects import Dialect, Specs
+from agentrl.episodes.forks import States, go_back, prefix
 from agentrl.episodes.formats import ChatFormats
 from agentrl.episodes.slots import Resources
 from agentrl.episodes.transcript import Transcript
@@ -62,6 +68,7 @@ class Runner:
         source: what `Episode.source` says of the tokens ("policy" or "script").
         judged: ask for outcome and verdict at the end; imitation needs neither.
         resources: how many episodes may use the engine, and be judged, at once.
+        states: snapshots of environments, for episodes that take up others.
     """
 
     engine: Engine
@@ -74,23 +81,29 @@ class Runner:
     source: str = "policy"
     judged: bool = True
     resources: Resources = field(default_factory=Resources)
+    states: States = field(default_factory=States)
     _formats: ChatFormats = field(init=False)
 
     def __post_init__(self) -> None:
         self._formats = ChatFormats(self.tokenizer, self.dialect)
 
-    async def run(self, task: Task, seed: int) -> Episode:
-        """One episode, whatever happens.
+    async def run(
+        self, task: Task, seed: int, start: Start | None = None, guide: Guide | None = None
+    ) -> Episode:
+        """One episode, whatever happens; with `start`, one that takes up another, with `guide`, one
+        that is given hints (where it takes up another, only those of later turns).
 
         What the policy causes ends in its own status; everything else (a dead sandbox, an
         environment that raises) ends in INFRA_ERROR with the cause. Only cancellation raises.
         """
         episode = Episode(task, id=f"{task.id}-{seed:016x}", seed=seed, source=self.source)
+        guide = guide or Guide()
+        episode.guidance = dict(guide.note)
         started = time.perf_counter()
         environment: Environment | None = None
         try:
             environment = self.make_environment()
-            await self._play(episode, environment)
+            await self._play(episode, environment, start, guide)
             if self.judged:
                 await self._close_book(episode, environment)
         except InfraError as error:
@@ -109,18 +122,24 @@ class Runner:
     def with_sampling(self, sampling: Sampling) -> Runner:
         return replace(self, sampling=sampling)
 
-    async def _play(self, episode: Episode, environment: Environment) -> None:
+    async def _play(
+        self, episode: Episode, environment: Environment, start: Start | None, guide: Guide
+    ) -> None:
         started = time.perf_counter()
-        opening = await maybe_await(environment.reset(episode.task))
-        episode.prompt = [Message("user", opening)] if isinstance(opening, str) else list(opening)
+        if start is None:
+            opening = await maybe_await(environment.reset(episode.task))
+            plain = [Message("user", opening)] if isinstance(opening, str) else opening
+            episode.prompt = guide.open(plain)
+            episode.tools = [tool.spec for tool in environment.tools.values()]
+            transcript = Transcript(self._formats.of(episode.tools))
+            transcript.open(episode.prompt)
+        else:
+            transcript = await self._take_up(episode, environment, start)
         episode.timings["reset"] = time.perf_counter() - started
-        episode.tools = [tool.spec for tool in environment.tools.values()]
-        transcript = Transcript(self._formats.of(episode.tools))
-        transcript.open(episode.prompt)
         deadline = asyncio.timeout(self.limits.seconds)
         try:
             async with deadline:
-                episode.status = await self._talk(episode, environment, transcript)
+                episode.status = await self._talk(episode, environment, transcript, start, guide)
         except TimeoutError:
             if not deadline.expired():  # the environment's own, which the policy did not cause
                 raise
@@ -128,18 +147,44 @@ class Runner:
         finally:
             episode.segments = transcript.segments()
 
+    async def _take_up(
+        self, episode: Episode, environment: Environment, start: Start
+    ) -> Transcript:
+        """Environment and transcript as they were before the turn to begin at."""
+        episode.branch = await go_back(start, environment, self.states)
+        episode.prompt = list(start.episode.prompt)
+        episode.turns = [replace(turn) for turn in start.episode.turns[: start.turn]]
+        episode.tools = start.episode.tools
+        if start.turn == 0:
+            episode.prompt += start.messages
+        elif start.messages:
+            last = episode.turns[-1]
+            last.observations = [*last.observations, *start.messages]
+        return prefix(start, self._formats.of(episode.tools))
+
     async def _talk(
-        self, episode: Episode, environment: Environment, transcript: Transcript
+        self,
+        episode: Episode,
+        environment: Environment,
+        transcript: Transcript,
+        start: Start | None,
+        guide: Guide,
     ) -> Status:
-        for index in range(self.limits.turns):
-            room = min(self.limits.tokens_per_turn, self.limits.tokens - len(transcript.tokens))
+        head: list[int] = [] if start is None else list(start.head)
+        for index in range(len(episode.turns), self.limits.turns):
+            used = len(transcript.tokens) + len(head)
+            room = min(self.limits.tokens_per_turn, self.limits.tokens - used)
             if room < 1:
                 return Status.MAX_TOKENS
+            if self.states.every_turn and index:
+                await self.states.keep((episode.id, index), environment)
             started = time.perf_counter()
-            said = await self._generate(episode, transcript, index, room)
+            said = await self._generate(episode, transcript, head, index, room)
             if not len(said.tokens):
                 return Status.MAX_TOKENS
-            turn = read_turn(transcript, said, index, self.dialect, episode.tools)
+            origin = Origin.PROMPT if start is None else start.head_origin
+            turn = read_turn(transcript, said, index, self.dialect, episode.tools, head, origin)
+            head = []
             turn.seconds["generate"] = time.perf_counter() - started
             episode.turns.append(turn)
             observation = await self._observe(environment, turn)
@@ -148,19 +193,21 @@ class Runner:
             if said.finish_reason == "length" and room < self.limits.tokens_per_turn:
                 return Status.MAX_TOKENS
             if index + 1 < self.limits.turns:
-                transcript.add_observations(observation.messages, index, turn.calls)
+                turn.observations = guide.before(index + 1, turn.observations)
+                transcript.add_observations(turn.observations, index, turn.calls)
         return Status.MAX_TURNS
 
     async def _generate(
-        self, episode: Episode, transcript: Transcript, index: int, room: int
+        self, episode: Episode, transcript: Transcript, head: Sequence[int], index: int, room: int
     ) -> Generation:
         sampling = Sampling(self.sampling.temperature, room, self.tokenizer.stop_ids)
         async with self.resources.engine:
             return await self.engine.generate(
-                transcript.tokens,
+                [*transcript.tokens, *head],
                 sampling,
                 session=episode.id,
                 seed=derive_seed(episode.seed, "turn", index),
+                images=transcript.images,
             )
 
     async def _observe(self, environment: Environment, turn: Turn) -> Observation:
@@ -211,11 +258,17 @@ class Runner:
 
 
 def read_turn(
-    transcript: Transcript, said: Generation, index: int, speaks: Dialect, tools: Specs
+    transcript: Transcript,
+    said: Generation,
+    index: int,
+    speaks: Dialect,
+    tools: Specs,
+    head: Sequence[int] = (),
+    head_origin: Origin = Origin.PROMPT,
 ) -> Turn:
-    """Record what was sampled, and read its calls; those of a message that was cut off are
-    errors."""
-    text = transcript.add_turn(said, index)
+    """Record what was sampled (behind `head`), and read its calls; those of a message that was cut
+    off are errors."""
+    text = transcript.add_turn(said, index, head, head_origin)
     calls = speaks.parse(text, tools)
     if said.finish_reason != "stop":
         calls = calls or [ToolCall("", raw=text)]
@@ -223,7 +276,12 @@ def read_turn(
             call.error = CUT_OFF
     for i, call in enumerate(calls):
         call.id = call.id or f"call_{index}_{i}"
-    return Turn(said.tokens, said.logprobs, text, calls, finish_reason=said.finish_reason)
+    tokens, logprobs = said.tokens, said.logprobs
+    if head:
+        tokens = np.concatenate([np.asarray(head, np.int32), tokens])
+        logprobs = np.concatenate([np.zeros(len(head), np.float32), logprobs])
+    reason = said.finish_reason
+    return Turn(tokens, logprobs, text, calls, finish_reason=reason, forced=len(head))
 
 
 def _cancelled() -> bool:

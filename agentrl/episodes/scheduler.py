@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from agentrl.core import Episode, Group, Sampling, Status, Task, derive_seed
+from agentrl.core import (
+    Attempt,
+    Episode,
+    Group,
+    Guide,
+    Sampling,
+    Start,
+    Status,
+    Task,
+    derive_seed,
+)
+
+HOPELESS = frozenset({"restore_diverged", "restore_failed"})
+"""What trying again does not mend."""
 
 
 class RunsEpisodes(Protocol):
     """What a scheduler schedules: a `Runner`, or a program behind the gateway."""
 
-    async def run(self, task: Task, seed: int) -> Episode:
-        """One episode, whatever happens; only cancellation raises."""
+    async def run(
+        self, task: Task, seed: int, start: Start | None = None, guide: Guide | None = None
+    ) -> Episode:
+        """One episode, whatever happens; only cancellation raises (and ConfigError, from one that
+        cannot be given hints)."""
         ...
 
     def with_sampling(self, sampling: Sampling) -> RunsEpisodes:
@@ -43,7 +59,13 @@ class Scheduler:
         self._slots = asyncio.Semaphore(self.concurrency)
 
     async def groups(
-        self, tasks: Sequence[Task], size: int, *, seed: int, hopeless_after: int | None = None
+        self,
+        tasks: Sequence[Task],
+        size: int,
+        *,
+        seed: int,
+        hopeless_after: int | None = None,
+        guides: Mapping[str, Guide] | None = None,
     ) -> AsyncIterator[Group]:
         """One group of `size` episodes per task, each group yielded when its last one ends.
 
@@ -54,9 +76,12 @@ class Scheduler:
             hopeless_after: give a group up when its first so many members all got the same
                 reward: the others are cancelled and left out, also those that were done already,
                 so that what is learned from does not depend on who was faster. None: never.
+            guides: by task id: hints that all members of a group are given.
         """
+        hints = guides or {}
         running = [
-            asyncio.ensure_future(self._group(task, size, seed, hopeless_after)) for task in tasks
+            asyncio.ensure_future(self._group(task, size, seed, hopeless_after, hints.get(task.id)))
+            for task in tasks
         ]
         try:
             for finished in asyncio.as_completed(running):
@@ -67,16 +92,54 @@ class Scheduler:
             await asyncio.gather(*running, return_exceptions=True)
 
     async def collect(
-        self, tasks: Sequence[Task], size: int, *, seed: int, hopeless_after: int | None = None
+        self,
+        tasks: Sequence[Task],
+        size: int,
+        *,
+        seed: int,
+        hopeless_after: int | None = None,
+        guides: Mapping[str, Guide] | None = None,
     ) -> list[Group]:
-        """All groups, in the order of `tasks`."""
-        groups = self.groups(tasks, size, seed=seed, hopeless_after=hopeless_after)
+        """All groups, in the order of `tasks`; the rest is as in `groups`."""
+        groups = self.groups(tasks, size, seed=seed, hopeless_after=hopeless_after, guides=guides)
         found = {group.key: group async for group in groups}
         return [found[(task.id,)] for task in tasks]
 
-    async def _group(self, task: Task, size: int, seed: int, first: int | None) -> Group:
+    async def fork(self, start: Start, count: int, *, seed: int) -> Group:
+        """`count` episodes that take up another at one turn, as a group of their own key: what is
+        compared inside it is what was done from there on."""
         running = [
-            asyncio.ensure_future(self._episode(task, derive_seed(seed, task.id, member)))
+            asyncio.ensure_future(
+                self._episode(start.task, derive_seed(seed, *start.key, n), start)
+            )
+            for n in range(count)
+        ]
+        try:
+            return Group(start.key, list(await asyncio.gather(*running)))
+        finally:
+            for episode in running:
+                episode.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def attempt(self, attempts: Sequence[Attempt]) -> list[Episode]:
+        """Single episodes, each with its own hints and beginning, in the order of `attempts`."""
+        running = [
+            asyncio.ensure_future(self._episode(a.task, a.seed, a.start, a.guide)) for a in attempts
+        ]
+        try:
+            return list(await asyncio.gather(*running))
+        finally:
+            for episode in running:
+                episode.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _group(
+        self, task: Task, size: int, seed: int, first: int | None, guide: Guide | None
+    ) -> Group:
+        running = [
+            asyncio.ensure_future(
+                self._episode(task, derive_seed(seed, task.id, member), guide=guide)
+            )
             for member in range(size)
         ]
         try:
@@ -90,17 +153,18 @@ class Scheduler:
                 episode.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _episode(self, task: Task, seed: int) -> Episode:
+    async def _episode(
+        self, task: Task, seed: int, start: Start | None = None, guide: Guide | None = None
+    ) -> Episode:
         for attempt in range(self.retries + 1):
             async with self._slots:
                 if self.on_start:
                     self.on_start(task)
-                episode = await self.runner.run(
-                    task, derive_seed(seed, "retry", attempt) if attempt else seed
-                )
+                drawn = derive_seed(seed, "retry", attempt) if attempt else seed
+                episode = await self.runner.run(task, drawn, start, guide)
             if self.on_episode:
                 self.on_episode(episode)
-            if episode.status != Status.INFRA_ERROR:
+            if episode.status != Status.INFRA_ERROR or episode.cause in HOPELESS:
                 break
         return episode
 

@@ -14,7 +14,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from agentrl.core import Generation, Message, ModelError, Origin, Segment, SegmentBuilder, ToolCall
+from agentrl.core import (
+    Generation,
+    Image,
+    Message,
+    ModelError,
+    Origin,
+    PlacedImage,
+    Segment,
+    SegmentBuilder,
+    ToolCall,
+)
 from agentrl.episodes.chatformat import ChatFormat, Pieces
 
 
@@ -26,6 +36,7 @@ class Transcript:
         self._done: list[Segment] = []
         self._segment = SegmentBuilder()
         self._messages: list[Message] = []
+        self._images: list[Image] = []
         self._text = ""  # of the current segment, without hints
         self._stop: str | None = None
 
@@ -33,6 +44,11 @@ class Transcript:
     def tokens(self) -> list[int]:
         """Ids of the current segment: what the engine is given."""
         return self._segment.tokens
+
+    @property
+    def images(self) -> list[PlacedImage]:
+        """Where images stand among them."""
+        return self._segment.images
 
     def open(self, messages: Sequence[Message]) -> None:
         """Render the first messages and the generation prompt."""
@@ -42,14 +58,26 @@ class Transcript:
             pieces = self._hints_last(self._render(_unhinted(self._messages)), self._messages)
         self._append(pieces, turn=-1)
 
-    def add_turn(self, generation: Generation, turn: int) -> str:
-        """Append a turn as it was sampled; returns its text without the token that ended it."""
+    def add_turn(
+        self,
+        generation: Generation,
+        turn: int,
+        head: Sequence[int] = (),
+        head_origin: Origin = Origin.PROMPT,
+    ) -> str:
+        """Append a turn as it was sampled; returns its text without the token that ended it.
+
+        Args:
+            head: ids that the turn was made to begin with, before what was sampled.
+        """
+        if head:
+            self._segment.append(head, head_origin, turn)
         tokens = generation.tokens.tolist()
         self._segment.append_sampled(
             tokens, generation.logprobs.tolist(), generation.weights.tolist(), turn
         )
         ended = generation.finish_reason == "stop"
-        said = tokens[:-1] if ended else tokens
+        said = [*head, *(tokens[:-1] if ended else tokens)]
         self._stop = self._chat.tokenizer.decode(tokens[-1:]) if ended else None
         text = self._chat.tokenizer.decode(said)
         guarded = self._chat.guard_sampled(said, text)
@@ -78,9 +106,15 @@ class Transcript:
 
     def freeze(self) -> None:
         """What stands here so far was sampled for another record: it is context in this one."""
-        context = self._segment.tokens
+        context, images = self._segment.tokens, self._segment.images
         self._done, self._segment = [], SegmentBuilder()
         self._segment.append(context, Origin.PROMPT, -1)
+        self._segment.images.extend(images)
+
+    def forget_sampled(self) -> None:
+        """As `freeze`, but observations and hints stay what they are."""
+        self._done = []
+        self._segment.forget_sampled()
 
     def segments(self) -> list[Segment]:
         return [*self._done, self._segment.build()]
@@ -90,7 +124,11 @@ class Transcript:
             text = "".join(piece for piece, _ in run)
             if origin is not Origin.HINT:
                 self._text += text
-            self._segment.append(self._chat.encode(text), origin, turn)
+            for ids, image in self._chat.parts(text, self._images):
+                if image is None:
+                    self._segment.append(ids, origin, turn)
+                else:
+                    self._segment.append_image(image, ids, origin, turn)
 
     def _follow(self, new: Sequence[Message], plain: str, turn: int) -> None:
         """Append what follows a turn, without what the turn itself ended with.
@@ -165,7 +203,7 @@ class Transcript:
         user."""
         if message.hint and message.role == "tool":
             message = replace(message, role="user", call_id="", name="")
-        return self._chat.guard(message)
+        return self._chat.guard(message, self._images)
 
     def _render(self, messages: Sequence[Message]) -> str:
         """All messages and the generation prompt.

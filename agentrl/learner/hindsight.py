@@ -1,8 +1,9 @@
 """PIPO: a batch is judged once more by whether the policy it made did better.
 
-At each step the mean reward is compared with the window before it. What came of the last batch
-(the standardised change) becomes a scalar weight on that batch's own advantages, and one more
-clipped step is made on it: an update that helped is confirmed, one that hurt is partly undone.
+At each step the mean reward is compared with the window before it, for each kind of task on its
+own, since another mix of tasks is no progress. What came of the last batch (the standardised
+change) becomes a scalar weight on that batch's own advantages, and one more clipped step is made
+on it: an update that helped is confirmed, one that hurt is partly undone.
 """
 
 from __future__ import annotations
@@ -13,10 +14,23 @@ from typing import Any
 
 import numpy as np
 
+from agentrl.core import Task
 from agentrl.learner.rows import Row
-from agentrl.learner.settings import Hindsight
+from agentrl.learner.settings import Aggregation, Hindsight
+from agentrl.learner.weights import aggregation_weights
 
-KEPT = ("episode", "tokens", "where", "target", "behave", "turn", "version", "advantage")
+KEPT = (
+    "episode",
+    "tokens",
+    "where",
+    "target",
+    "behave",
+    "turn",
+    "version",
+    "advantage",
+    "hinted",
+    "foreign",
+)
 """What of a row the second look needs."""
 
 
@@ -25,22 +39,44 @@ class Memory:
 
     def __init__(self, settings: Hindsight) -> None:
         self._s = settings
-        self.means: list[float] = []
+        self.means: dict[str, list[float]] = {}
         self.rows: list[Row] = []
 
-    def feedback(self, mean: float) -> float:
-        """phi(xi): the standardised change of the mean reward, falls damped; then remember it."""
-        xi = change(self.means, mean, self._s.least)
-        self.means = [*self.means, mean][-self._s.window :]
-        xi = float(np.clip(xi, -self._s.limit, self._s.limit))
+    def feedback(self, rewards: np.ndarray, tasks: Sequence[Task]) -> float:
+        """phi(xi): the standardised change of the mean reward, falls damped; then remember it.
+
+        The changes xi_s of kinds of tasks with a history become one by their shares w_s of the
+        batch: sum w_s xi_s / sqrt(sum w_s^2), which again has deviation one (Stouffer).
+
+        Args:
+            rewards: float64[E]; tasks: those of the E episodes.
+        """
+        kinds = np.array([kind_of(task, self._s.kind) for task in tasks])
+        total = square = 0.0
+        for kind in np.unique(kinds).tolist():
+            mine = rewards[kinds == kind]
+            past, mean = self.means.setdefault(kind, []), float(mine.mean())
+            if len(past) >= self._s.least:
+                total += len(mine) * change(past, mean, self._s.least)
+                square += len(mine) ** 2
+            self.means[kind] = [*past, mean][-self._s.window :]
+        xi = float(np.clip(total / max(square, 1.0) ** 0.5, -self._s.limit, self._s.limit))
         if abs(xi) <= self._s.threshold:
             return 0.0
         return xi if xi >= 0 else self._s.negative * xi
 
+    def weighed(self, feedback: float, aggregation: Aggregation) -> list[Row]:
+        """The rows of the last batch that have a gradient, ready for one more step."""
+        rows = [r for r in self.rows if r.advantage.any()] if feedback != 0.0 else []
+        for row, weight in zip(rows, aggregation_weights(rows, aggregation), strict=True):
+            row.weight, row.advantage = weight, feedback * row.advantage
+        return rows
+
     def keep(self, rows: Sequence[Row], group: np.ndarray, *, attribute: bool = True) -> None:
         """Remember a batch; `attribute` makes the advantages of a group sum to its size in
         absolute value (a critic's stay as they are)."""
-        self.rows = [Row(**{name: getattr(r, name) for name in KEPT}) for r in rows]
+        text = [r for r in rows if not r.images]  # images would not fit into a checkpoint
+        self.rows = [Row(**{name: getattr(r, name) for name in KEPT}) for r in text]
         if not attribute:
             return
         size: dict[int, dict[int, float]] = {}
@@ -57,12 +93,19 @@ class Memory:
 
     def state_dict(self) -> dict[str, Any]:
         rows = [{n: getattr(r, n) for n in KEPT} for r in self.rows]
-        return {"means": self.means, "rows": rows}
+        return {"means": {kind: list(m) for kind, m in self.means.items()}, "rows": rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         known = {f.name for f in fields(Row)}
-        self.means = list(state["means"])
+        self.means = {kind: list(m) for kind, m in state["means"].items()}
         self.rows = [Row(**{k: v for k, v in r.items() if k in known}) for r in state["rows"]]
+
+
+def kind_of(task: Task, key: str) -> str:
+    """What a task is compared with: its environment, or what its metadata has at `key`."""
+    if not key:
+        return ""
+    return task.environment if key == "environment" else str(task.metadata.get(key, ""))
 
 
 def change(history: Sequence[float], mean: float, least: int) -> float:

@@ -28,6 +28,8 @@ def link_loss(score: Tensor, label: Tensor, group: Tensor, link: Link) -> Tensor
     """
     if link.kind == "logsumexp":
         return _logsumexp_loss(score, label, group)
+    if link.kind == "dpo":
+        return _pair_loss(score, label, group)
     psi = _contrast(score, group, link.contrast)
     losses = F.binary_cross_entropy_with_logits(psi, label.to(psi.dtype), reduction="none")
     return (_class_weights(label, group, link.balance).to(psi.dtype) * losses).mean()
@@ -45,6 +47,16 @@ def _logsumexp_loss(score: Tensor, label: Tensor, group: Tensor) -> Tensor:
                 torch.logsumexp(torch.cat([anchor, -good]), 0)
                 + torch.logsumexp(torch.cat([anchor, bad]), 0)
             )
+    return torch.stack(terms).mean() if terms else (score * 0.0).sum()
+
+
+def _pair_loss(score: Tensor, label: Tensor, group: Tensor) -> Tensor:
+    """DPO: mean over the mixed groups of the mean over pairs of -log sigmoid(s+ - s-)."""
+    terms = []
+    for g in range(int(group.max()) + 1):
+        good, bad = score[(group == g) & label], score[(group == g) & ~label]
+        if len(good) and len(bad):
+            terms.append(F.softplus(bad[None, :] - good[:, None]).mean())
     return torch.stack(terms).mean() if terms else (score * 0.0).sum()
 
 
@@ -87,7 +99,8 @@ def link_credit(
     episodes, e = np.unique([r.episode for r in rows], return_inverse=True)
     count = np.bincount(e, [len(r.target) for r in rows])
     base = 0.0 if link.score == "mean_logprob" else 1.0
-    sums = np.bincount(e, [(getattr(r, now) - base * r.behave).sum() for r in rows])
+    than = "reference" if link.kind == "dpo" else "behave"
+    sums = np.bincount(e, [(getattr(r, now) - base * getattr(r, than)).sum() for r in rows])
     length = {"sum": np.ones_like(count), "sqrt": np.sqrt(count)}.get(link.score, count)
     slope = link.scale / length
     score = torch.tensor(slope * sums, requires_grad=True)

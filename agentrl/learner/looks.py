@@ -10,7 +10,7 @@ import torch
 from agentrl.learner import ranks
 from agentrl.learner.credit import TurnTable
 from agentrl.learner.losses import divergence
-from agentrl.learner.pack import MicroBatch, pack, schedule
+from agentrl.learner.pack import MicroBatch, schedule
 from agentrl.learner.reference import ReferencePolicy
 from agentrl.learner.rows import Row
 from agentrl.learner.settings import Divergence, LearnerSettings
@@ -40,6 +40,9 @@ class Looks:
         s = self._s
         for row in rows:
             row.penalty = np.zeros(len(row.target))
+        if s.link is not None and s.link.kind == "dpo":
+            assert self._reference is not None
+            self.fill(rows, "reference", self._reference.logprobs)
         for d in s.divergences.values():
             if self._reference is not None and d.target != "uniform" and d.coefficient != 0.0:
                 self._look_at(self._reference, d, rows, table.outcome)
@@ -54,6 +57,9 @@ class Looks:
         self, reference: ReferencePolicy, d: Divergence, rows: Sequence[Row], outcome: np.ndarray
     ) -> None:
         """Fill in the target's log-probabilities; `full` meets its target in the update."""
+        if d.target == "hinted":
+            self._ask_informed(reference, d, rows)
+            return
         if d.target == "tempered":
             for row in rows:
                 reward = float(np.clip(outcome[row.episode], 0.0, 1.0))
@@ -67,13 +73,28 @@ class Looks:
 
         self.fill(rows, d.target, look)
 
+    def _ask_informed(self, reference: ReferencePolicy, d: Divergence, rows: Sequence[Row]) -> None:
+        """What the reference says of the same tokens where it reads the hints."""
+        full = d.estimator == "full"
+        told = [r.informed for r in rows if r.informed is not None]
+        self.fill(told, "told", reference.logprobs)
+        if full:
+            self.fill(told, "told_states", reference.hidden)
+        width = next((r.told_states.shape[1] for r in told), 0) if full else 0
+        for row in rows:
+            n, mate = len(row.target), row.informed
+            row.taught = np.full(n, float(mate is not None))
+            row.told = mate.told if mate is not None else np.zeros(n)
+            if full:
+                row.told_states = mate.told_states if mate is not None else np.zeros((n, width))
+
     def micro_batches(self, rows: Sequence[Row]) -> list[MicroBatch]:
         s = self._s
         packs = not self.one_by_one
         shared = s.min_shared if s.share_prefixes and packs else None
         budget = s.token_budget if packs else 1
         return [
-            pack(part, self._trunk.device, min_shared=shared)
+            self._trunk.pack(part, min_shared=shared)
             for part in schedule(rows, budget, min_shared=shared)
         ]
 

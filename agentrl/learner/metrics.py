@@ -59,10 +59,26 @@ class Meter:
 
 
 @torch.no_grad()
-def measure_tokens(
+def measure(
     meter: Meter, t: Tokens, out: Objective, coefficient: Coefficient, version: int
 ) -> None:
-    """Token metrics of one micro-batch.
+    """What one micro-batch says of itself."""
+    meter.add("loss", float(out.loss))
+    meter.add("tokens_trained", len(t.logp))
+    meter.add("tokens_processed", len(t.batch.tokens))
+    meter.add("tokens_in_rows", sum(len(r) for r in t.batch.rows))
+    for name, values in out.means.items():
+        meter.mean(name, values)
+    for name, value in out.sums.items():
+        meter.add(name, float(value))
+    if len(out.ratio):
+        _measure_sampled(meter, t.of(""), out, coefficient, version)
+
+
+def _measure_sampled(
+    meter: Meter, t: Tokens, out: Objective, coefficient: Coefficient, version: int
+) -> None:
+    """Token metrics of a policy loss.
 
     `kl_behaviour` is k3 of the behaviour policy against the trained one, on the sampled tokens;
     `mismatch_*` compare engine and trainer on them; `clip_low` and `clip_high` count tokens
@@ -70,7 +86,6 @@ def measure_tokens(
     """
     d = t.logp - t.get("behave")
     importance = d.clamp(-LIMIT, LIMIT).exp()
-    meter.mean("entropy", t.entropy)
     meter.mean("ratio_mean", out.ratio)
     meter.top("ratio_max", out.ratio)
     meter.mean("kl_behaviour", importance - d - 1.0)
@@ -81,16 +96,34 @@ def measure_tokens(
     staleness = (version - t.batch.gather("version", torch.int64)).double()
     meter.mean("staleness", staleness)
     meter.top("staleness_max", staleness)
-    for name, term in out.terms.items():
-        meter.mean(f"divergence_{name}", term)
     advantage = t.get("advantage")
     low, high = clip_bounds(advantage, coefficient)
     clips = coefficient.kind in ("ppo_clip", "is_clip")
     both = coefficient.kind == "is_clip"
     too_low = (out.ratio < low) & ((advantage < 0) | both)
     too_high = (out.ratio > high) & ((advantage > 0) | both)
-    meter.mean("clip_low", (too_low & clips).double())
-    meter.mean("clip_high", (too_high & clips).double())
+    parts = {
+        "clip_low": (too_low & clips).double(),
+        "clip_high": (too_high & clips).double(),
+        "entropy": t.entropy,
+    }
+    for name, values in parts.items():
+        meter.mean(name, values)
+    _by_turn(meter, t.batch.gather("turn", torch.int64), parts)
+
+
+def _by_turn(meter: Meter, turn: Tensor, parts: dict[str, Tensor]) -> None:
+    """Means over the turns 0, 1, 2 to 3, 4 to 7, ... of episodes, as `clip_low/turns_2_3`; clips
+    and entropy differ along an episode, and late turns are few. Not for batches of one turn."""
+    last = int(turn.max()) if len(turn) else 0
+    low, high = 0, 1
+    while last > 0 and low <= last:
+        inside = (turn >= low) & (turn < high)
+        label = f"turn_{low}" if high == low + 1 else f"turns_{low}_{high - 1}"
+        for name, values in parts.items():
+            if bool(inside.any()):
+                meter.mean(f"{name}/{label}", values[inside])
+        low, high = high, 2 * high
 
 
 def measure_credit(table: TurnTable, rows: Sequence[Row], left_out: int) -> dict[str, float]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
+from agentrl.core import Episode
 from agentrl.learner import losses
-from agentrl.learner.head import full_divergence
 from agentrl.learner.pack import MicroBatch
 from agentrl.learner.reference import ReferencePolicy
+from agentrl.learner.rows import LearnerError
 from agentrl.learner.settings import Coefficient, Divergence, LearnerSettings
 from agentrl.learner.trunk import Trunk
+from agentrl.models.logprobs import full_divergence
 
 Tensor = torch.Tensor
 REINFORCE = Coefficient(kind="reinforce")
@@ -30,8 +33,7 @@ class Tokens:
     @property
     def foreign(self) -> Tensor:
         """bool[N], what the policy did not draw in this context."""
-        rows = torch.tensor([r.foreign for r in self.batch.rows], device=self.logp.device)
-        return rows[self.batch.row]
+        return self.batch.gather("foreign", torch.bool)
 
     def of(self, auxiliary: str) -> Tokens:
         """Those of one auxiliary loss; "" for the sampled ones."""
@@ -55,12 +57,13 @@ class Tokens:
 
 @dataclass(slots=True)
 class Objective:
-    """`loss` is a scalar; the rest is [N], for measuring, and not part of any graph."""
+    """`loss` is a scalar; the rest is for measuring, and not part of any graph."""
 
     loss: Tensor
-    ratio: Tensor
-    factor: Tensor
-    terms: dict[str, Tensor] = field(default_factory=dict)
+    ratio: Tensor = field(default_factory=Tensor)  # [N], as `factor`: of the sampled tokens
+    factor: Tensor = field(default_factory=Tensor)
+    means: dict[str, Tensor] = field(default_factory=dict)  # [n] each, to be averaged
+    sums: dict[str, Tensor] = field(default_factory=dict)  # scalars, to be added up
 
 
 def objective(
@@ -89,7 +92,7 @@ def objective(
         if d.place == "loss" and d.coefficient != 0.0:
             term = _term(t, d, ratio, trunk, reference)
             out.loss = out.loss + d.coefficient * (t.get("pull") * term).sum()
-            out.terms[name] = term.detach()
+            out.means[f"divergence_{name}"] = term.detach()
     return out
 
 
@@ -100,17 +103,24 @@ def _term(
     if d.target == "uniform":
         return -t.entropy
     assert reference is not None
+    hinted = d.target == "hinted"
+    if hinted and not t.get("taught").any():
+        return torch.zeros_like(t.logp)
     if d.estimator != "full":
-        target = t.get(d.target)
-        return losses.divergence(t.logp, target, d.estimator, d.direction, ratio)
-    return full_divergence(
-        t.states,
-        trunk.head,
-        reference.hidden(t.batch),
-        reference.trunk.head,
-        direction=d.direction,
-        power=t.get("power") if d.target == "tempered" else None,
-    )
+        target = t.get("told" if hinted else d.target)
+        term = losses.divergence(t.logp, target, d.estimator, d.direction, ratio)
+    else:
+        term = full_divergence(
+            t.states,
+            trunk.head,
+            t.get("told_states") if hinted else reference.hidden(t.batch),
+            reference.trunk.head,
+            direction=d.direction,
+            power=t.get("power") if d.target == "tempered" else None,
+            mix=d.mix,
+            top=d.top,
+        )
+    return t.get("taught") * term if hinted else term
 
 
 def value_objective(value: Tensor, t: Tokens, s: LearnerSettings) -> Tensor:
@@ -118,3 +128,23 @@ def value_objective(value: Tensor, t: Tokens, s: LearnerSettings) -> Tensor:
     assert s.critic is not None
     error = losses.value_loss(value, t.get("value"), t.get("returns"), s.critic.clip)
     return s.critic.coefficient * (t.get("value_weight") * error).sum()
+
+
+def imitation(t: Tokens, prefix: str = "") -> Objective:
+    """Cross entropy; what is measured of it gets the prefix."""
+    means = {f"{prefix}logprob": t.logp.detach(), f"{prefix}entropy": t.entropy.detach()}
+    return Objective(-(t.get("weight") * t.logp).sum(), means=means)
+
+
+def why_not_finite(t: Tokens, episodes: Sequence[Episode], version: int) -> LearnerError | None:
+    """What is wrong with the log-probabilities of a micro-batch, or None."""
+    bad = ~torch.isfinite(t.logp.detach())
+    if not bool(bad.any()):
+        return None
+    row = t.batch.rows[int(t.batch.row[bad][0])]
+    return LearnerError(
+        f"{int(bad.sum())} log-probabilities of the policy are not finite at weights version "
+        f"{version}",
+        where=f"episode {episodes[row.episode].id!r}" if episodes else "the last batch",
+        fix="the weights or the compute dtype overflow; no optimiser step was made",
+    )

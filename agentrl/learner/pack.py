@@ -1,20 +1,22 @@
 """Rows -> micro-batches under a token budget: no padding, and shared prefixes only once.
 
-Rows are sorted by their tokens, so that each one has its longest common prefix with the row
-before it. A micro-batch holds, for each row, the tokens beyond that prefix; `place` says where in
-the packed tokens each token of the row lies.
+Rows are sorted by their tokens (images by their content), so that each one has its longest common
+prefix with the row before it. A micro-batch holds, for each row, the tokens beyond that prefix;
+`place` says where in the packed tokens each token of the row lies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from agentrl.core import PlacedImage
 from agentrl.learner.rows import Row
-from agentrl.learner.tree import Forest, Span
+from agentrl.models.forest import Forest, Span
+from agentrl.models.vision import join_positions
 
 
 @dataclass(slots=True, eq=False)
@@ -23,13 +25,14 @@ class MicroBatch:
 
     rows: list[Row]
     tokens: torch.Tensor  # int64[T]
-    position: torch.Tensor  # int64[T], restarts with every row
+    position: torch.Tensor  # int64[T] or [axes, T], restarts with every row
     forest: Forest
     where: torch.Tensor  # int64[N], index into the packed tokens
     target: torch.Tensor  # int64[N]
     row: torch.Tensor  # int64[N], row of each trained token, from 0
     turn: torch.Tensor  # int64[N], (row, turn) of each trained token, from 0
     last: torch.Tensor  # int64[rows], index of each row's last token
+    images: list[PlacedImage]  # at their places in the packed tokens, each once
 
     def gather(self, name: str, dtype: torch.dtype) -> torch.Tensor:
         """[N], an array of the rows end to end."""
@@ -50,13 +53,24 @@ class MicroBatch:
         )
 
 
+def mini_batches(rows: Sequence[Row], group: np.ndarray, count: int) -> list[list[Row]]:
+    """Split by whole groups, so that more turns never make more optimiser steps.
+
+    Args:
+        group: int64[E], of the episodes that rows point to.
+    """
+    parts = np.array_split(np.unique(group), count)
+    split = [[r for r in rows if group[r.episode] in part] for part in map(set, parts)]
+    return [part for part in split if part]
+
+
 def schedule(rows: Sequence[Row], budget: int, *, min_shared: int | None = 16) -> list[list[Row]]:
     """Micro-batches of at most `budget` packed tokens each, rows sorted by their tokens.
 
     A row that is longer than the budget gets a micro-batch of its own: nothing is ever cut.
     `min_shared` None shares nothing.
     """
-    order = sorted(rows, key=lambda r: r.tokens.astype(">i8").tobytes())
+    order = sorted(rows, key=lambda r: r.keys.astype(">i8").tobytes())
     batches: list[list[Row]] = []
     used = 0
     for row in order:
@@ -70,12 +84,21 @@ def schedule(rows: Sequence[Row], budget: int, *, min_shared: int | None = 16) -
 
 
 def pack(
-    rows: Sequence[Row], device: torch.device | str = "cpu", *, min_shared: int | None = 16
+    rows: Sequence[Row],
+    device: torch.device | str = "cpu",
+    *,
+    min_shared: int | None = 16,
+    positions_of: Callable[[Row], np.ndarray] | None = None,
 ) -> MicroBatch:
-    """Lay rows (as `schedule` sorted them) out as one packed forest."""
+    """Lay rows (as `schedule` sorted them) out as one packed forest.
+
+    Args:
+        positions_of: int64[T] or [axes, T], of each token of a row; None counts from 0.
+    """
     places: list[np.ndarray] = []
     fresh: list[np.ndarray] = []
     positions: list[np.ndarray] = []
+    images: list[PlacedImage] = []
     starts: list[tuple[int, int]] = []  # (first packed token, tokens shared with the row before)
     size = 0
     for i, row in enumerate(rows):
@@ -84,7 +107,13 @@ def pack(
         head = places[-1][:shared] if i else np.zeros(0, np.int64)
         places.append(np.concatenate([head, np.arange(size, size + new)]))
         fresh.append(row.tokens[shared:])
-        positions.append(np.arange(shared, len(row)))
+        known = np.arange(len(row)) if positions_of is None else positions_of(row)
+        positions.append(known[..., shared:])
+        images += [
+            PlacedImage(p.start - shared + size, p.stop - shared + size, p.image)
+            for p in row.images
+            if p.start >= shared
+        ]
         starts.append((size, shared))
         size += new
     where = [place[r.where] for place, r in zip(places, rows, strict=True)]
@@ -101,13 +130,14 @@ def pack(
     return MicroBatch(
         rows=list(rows),
         tokens=tensor(fresh),
-        position=tensor(positions),
+        position=torch.as_tensor(join_positions(positions), dtype=torch.int64, device=device),
         forest=Forest(_spans(starts, size)),
         where=tensor(where),
         target=tensor([r.target for r in rows]),
         row=tensor(ids),
         turn=tensor([turn]),
         last=tensor([place[-1:] for place in places]),
+        images=images,
     )
 
 
@@ -116,7 +146,7 @@ def _shared(a: Row, b: Row, min_shared: int | None) -> int:
     if min_shared is None:
         return 0
     n = min(len(a), len(b))
-    same = a.tokens[:n] == b.tokens[:n]
+    same = a.keys[:n] == b.keys[:n]
     length = n if same.all() else int(same.argmin())
     return length if length >= min_shared else 0
 

@@ -91,6 +91,15 @@ PRESETS: dict[str, Preset] = {
         "coefficient": {"kind": "ppo_clip", "low": 0.2, "high": 0.2},
         "aggregation": {"kind": "turn"},
     },
+    # Kazemnejad et al. 2024 (VinePPO), in turns: a turn's advantage is the difference of two state
+    # values, each the mean of continuations from there (agentrl.episodes.vine).
+    "vine": {
+        "channels": {
+            "steps": {"source": "steps", "by": (), "baseline": "none", "discount": 0.0},
+        },
+        "coefficient": {"kind": "ppo_clip", "low": 0.2, "high": 0.2},
+        "aggregation": {"kind": "turn"},
+    },
     # Schulman et al. 2017: a critic, GAE over trained tokens, whitened, clipped both ways.
     "ppo": {
         "critic": {"kind": "head", "gamma": 1.0, "lam": 0.95, "clip": 0.2},

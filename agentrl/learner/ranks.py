@@ -27,7 +27,7 @@ def share(rows: Sequence[Row]) -> list[Row]:
     rank, size = world()
     if size == 1:
         return list(rows)
-    order = sorted(rows, key=lambda r: r.tokens.astype(">i8").tobytes())
+    order = sorted(rows, key=lambda r: r.keys.astype(">i8").tobytes())
     total = sum(len(r) for r in order)
     mine, before = [], 0
     for row in order:

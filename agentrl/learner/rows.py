@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from agentrl.core import AgentRLError, Episode, Origin, Segment
+from agentrl.core import AgentRLError, Episode, Origin, PlacedImage, Segment, content_keys
 
 
 class LearnerError(AgentRLError):
@@ -45,7 +45,10 @@ class Row:
     turn: np.ndarray  # int64[N]
     version: np.ndarray  # int64[N], weights version that drew the token
     hinted: bool = False  # hint tokens were taken out: the context is not the behaviour's
-    foreign: bool = False  # hinted, or drawn by another than the policy
+    foreign: np.ndarray = field(default_factory=_empty)  # bool[N], not drawn in this context by us
+    informed: Row | None = None  # the same trained tokens where hints are in the context
+    images: list[PlacedImage] = field(default_factory=list)  # what stands at image tokens
+    keys: np.ndarray = field(default_factory=_empty)  # int64[T], the tokens, images by content
     auxiliary: str = ""  # name of the auxiliary loss whose forced tokens these are
     advantage: np.ndarray = field(default_factory=_empty)
     weight: np.ndarray = field(default_factory=_empty)  # in the loss of the optimiser step
@@ -53,6 +56,11 @@ class Row:
     now: np.ndarray = field(default_factory=_empty)  # log-probability before the update
     old: np.ndarray = field(default_factory=_empty)  # ... under the proximal policy
     reference: np.ndarray = field(default_factory=_empty)  # ... under the reference
+    told: np.ndarray = field(default_factory=_empty)  # ... under the reference that reads the hints
+    taught: np.ndarray = field(default_factory=_empty)  # 1 where there are such hints, else 0
+    told_states: np.ndarray = field(
+        default_factory=_empty
+    )  # float32[N, d], what that one predicts by
     tempered: np.ndarray = field(default_factory=_empty)  # ... under the tempered reference
     power: np.ndarray = field(default_factory=_empty)  # exponent of the tempered reference
     penalty: np.ndarray = field(default_factory=_empty)  # taken from the reward
@@ -62,6 +70,9 @@ class Row:
     value_mask: np.ndarray = field(default_factory=_empty)  # 1 where a value is defined
     value_weight: np.ndarray = field(default_factory=_empty)
     final: float = 0.0  # value of the state after the last token
+
+    def __post_init__(self) -> None:
+        self.keys = content_keys(self.tokens, self.images) if self.images else self.tokens
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -94,6 +105,9 @@ def _make_row(
     keep = np.ones(len(segment), bool)
     if strip_hints:
         keep = segment.origin != Origin.HINT
+    informed = None
+    if not keep.all():
+        informed = _make_row(index, episode, segment, False, keep_tail)
     trained = np.flatnonzero(segment.action_mask[keep])
     if trained[0] == 0:
         raise LearnerError(
@@ -102,18 +116,35 @@ def _make_row(
             fix="every segment starts with at least one prompt token",
         )
     _check_behaviour(episode, segment)
-    hinted = not bool(keep.all())
+    tokens = segment.tokens[keep][: None if keep_tail else trained[-1]].astype(np.int64)
+    # Hints that the sampler never saw change no context that anything was drawn in.
+    hinted = informed is not None and episode.guidance.get("placement") != "teacher_only"
+    version = segment.weights[keep][trained].astype(np.int64)
+    behind = np.cumsum(segment.origin == Origin.HINT)[keep][trained] > 0
     return Row(
         episode=index,
-        tokens=segment.tokens[keep][: None if keep_tail else trained[-1]].astype(np.int64),
+        tokens=tokens,
         where=trained - 1,
         target=segment.tokens[keep][trained].astype(np.int64),
         behave=segment.logprobs[keep][trained].astype(np.float64),
         turn=segment.turn[keep][trained].astype(np.int64),
-        version=segment.weights[keep][trained].astype(np.int64),
+        version=version,
         hinted=hinted,
-        foreign=hinted or episode.source != "policy",
+        foreign=(version < 0) | (hinted & behind) | (episode.source != "policy"),
+        informed=informed,
+        images=_images(segment, keep, len(tokens)),
     )
+
+
+def _images(segment: Segment, keep: np.ndarray, length: int) -> list[PlacedImage]:
+    """The images that stand in the row, at their places there."""
+    before = np.concatenate([[0], keep.cumsum()])
+    moved = (
+        PlacedImage(int(before[p.start]), int(before[p.stop]), p.image)
+        for p in segment.images
+        if keep[p.start]
+    )
+    return [placed for placed in moved if placed.stop <= length]
 
 
 def _check_behaviour(episode: Episode, segment: Segment) -> None:

@@ -175,12 +175,14 @@ class Link(Strict):
 
     An episode's score is `scale` times the sum, mean or sum / sqrt(n) of its log ratios, or the
     mean of its log-probabilities. `bce` classifies it against its label (reward > `threshold`),
-    `logsumexp` ranks it against an anchor of zero (REAL). `contrast` takes the other members' mean
-    off first (PACS), or makes it a z-score. `balance` weighs the classes of a mixed group alike:
-    n / (2 n_class) on both of them, or on the right or wrong answers only.
+    `logsumexp` ranks it against an anchor of zero (REAL); `dpo` takes its log ratios to the
+    reference and prefers each success of a group to each failure, -log sigmoid(s+ - s-).
+    `contrast` takes the other members' mean off first (PACS), or makes it a z-score. `balance`
+    weighs the classes of a mixed group alike: n / (2 n_class) on both of them, or on the right or
+    wrong answers only.
     """
 
-    kind: Literal["bce", "logsumexp"] = "bce"
+    kind: Literal["bce", "logsumexp", "dpo"] = "bce"
     score: Literal["sum", "mean", "sqrt", "mean_logprob"] = "sum"
     scale: float = Field(default=1.0, gt=0)
     contrast: Literal["none", "leave_one_out", "z"] = "none"
@@ -194,19 +196,26 @@ class Divergence(Strict):
     Attributes:
         target: `reference`; `tempered`, the reference with its logits times phi =
             floor + (1 - floor) * reward, renormalised exactly (RAPO); `uniform`, which is the
-            entropy bonus (exact).
-        direction: `reverse` KL(policy || target), `forward` KL(target || policy).
+            entropy bonus (exact); `hinted`, the reference that reads the hints which
+            `ratio.hints: strip` takes out of the policy's context (SDPO): only of episodes that
+            have some.
+        direction: `reverse` KL(policy || target), `forward` KL(target || policy), `jsd` between
+            them (see `mix`; estimator `full` only).
         estimator: `k1`, `k2`, `k3` from the sampled token, `k3_ratio` (k3 times the
             differentiable ratio, TRL's default), `full` over the whole vocabulary.
         place: `loss`, or `reward`: taken from the reward before stage 2.
+        mix: share of the target in the mixture of `jsd`.
+        top: `full` looks at so many most likely tokens, and at the others as one; null: at all.
     """
 
-    target: Literal["reference", "tempered", "uniform"] = "reference"
-    direction: Literal["reverse", "forward"] = "reverse"
+    target: Literal["reference", "tempered", "uniform", "hinted"] = "reference"
+    direction: Literal["reverse", "forward", "jsd"] = "reverse"
     estimator: Literal["k1", "k2", "k3", "k3_ratio", "full"] = "k3"
     place: Literal["loss", "reward"] = "loss"
     coefficient: float = 0.0
     floor: float = Field(default=0.5, ge=0, le=1)
+    mix: float = Field(default=0.5, gt=0, lt=1)
+    top: int | None = Field(default=None, ge=1)
 
 
 class Reference(Strict):
@@ -250,6 +259,8 @@ class Hindsight(Strict):
         window: mean rewards that the new one is compared with; least: before that many, nothing.
         negative: factor on a change for the worse; limit: on the standardised change.
         threshold: changes of at most this many deviations are no news.
+        kind: tasks with an equal value of it are compared: `environment` or a key of
+            `Task.metadata`; "" compares whole batches.
     """
 
     window: int = Field(default=8, ge=2)
@@ -257,6 +268,7 @@ class Hindsight(Strict):
     negative: float = Field(default=0.1, ge=0)
     limit: float = Field(default=3.0, gt=0)
     threshold: float = Field(default=0.0, ge=0)
+    kind: str = "environment"
 
 
 class Lora(Strict):
@@ -290,8 +302,8 @@ class LearnerSettings(Strict):
             `cosine` reach zero at `total_steps`.
         max_grad_norm: 0 switches clipping off.
         mini_batches: optimiser steps a batch of groups is split into; epochs: passes over it.
-        token_budget: tokens of one micro-batch; memory grows with it, speed on a CPU does not. An
-            episode that is longer has a micro-batch of its own.
+        token_budget: tokens of one micro-batch. Memory grows with it; a prefix that micro-batches
+            share is computed in each. An episode that is longer has one of its own.
         logit_budget: logits kept between forward and backward; beyond it they are computed twice.
         share_prefixes: compute the tokens that rows of a micro-batch have in common once.
         min_shared: shared prefixes shorter than this are not worth a cut.
@@ -316,7 +328,7 @@ class LearnerSettings(Strict):
     mini_batches: int = Field(default=1, ge=1)
     epochs: int = Field(default=1, ge=1)
 
-    token_budget: int = Field(default=2048, ge=1)
+    token_budget: int = Field(default=4096, ge=1)
     logit_budget: int = Field(default=1 << 26, ge=1)
     share_prefixes: bool = True
     min_shared: int = Field(default=16, ge=1)
@@ -355,6 +367,13 @@ class LearnerSettings(Strict):
                 raise ValueError(
                     f"divergences.{name}: only a sampled estimator to a reference goes into the "
                     "reward"
+                )
+            if d.direction == "jsd" and d.estimator != "full":
+                raise ValueError(f"divergences.{name}: jsd needs estimator: full")
+            if d.target == "hinted" and (d.place == "reward" or self.ratio.hints == "keep"):
+                raise ValueError(
+                    f"divergences.{name}: target hinted goes into the loss, and needs "
+                    "ratio.hints: strip"
                 )
             if d.direction == "forward" and d.estimator == "k3_ratio":
                 raise ValueError(f"divergences.{name}: k3_ratio is an estimator of reverse KL")

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     )
     from agentrl.models.template import builtin_template
     from agentrl.models.tiny import COMPACT_SPECIALS, tiny_policy, train_tokenizer
+    from agentrl.models.tiny_vision import VISION_SPECIALS, tiny_vision_policy
     from agentrl.models.tokenizer import ChatTokenizer
+    from agentrl.models.vision import Vision
     from agentrl.models.weights import check_names, copy_weights, named_weights, read_weights
 
 _HOME_OF = {
@@ -24,6 +26,8 @@ _HOME_OF = {
     "ChatTokenizer": "tokenizer",
     "Policy": "policy",
     "ScoreRequest": "scoring",
+    "VISION_SPECIALS": "tiny_vision",
+    "Vision": "vision",
     "builtin_template": "template",
     "check_names": "weights",
     "copy_weights": "weights",
@@ -35,15 +39,18 @@ _HOME_OF = {
     "score_logprobs": "scoring",
     "score_tokens": "scoring",
     "tiny_policy": "tiny",
+    "tiny_vision_policy": "tiny_vision",
     "train_tokenizer": "tiny",
 }
 
 __all__ = [
     "COMPACT_SPECIALS",
+    "VISION_SPECIALS",
     "CausalPacking",
     "ChatTokenizer",
     "Policy",
     "ScoreRequest",
+    "Vision",
     "builtin_template",
     "check_names",
     "copy_weights",
@@ -55,6 +62,7 @@ __all__ = [
     "score_logprobs",
     "score_tokens",
     "tiny_policy",
+    "tiny_vision_policy",
     "train_tokenizer",
 ]
 

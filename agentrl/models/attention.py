@@ -65,7 +65,39 @@ def _no_mask(*_: Any, **__: Any) -> None:
 
 
 def use_packed_attention(model: Any) -> None:
-    """Make a transformers causal model call `Packing.attend` in every layer."""
+    """Make a transformers causal model call `Packing.attend` in every layer of its decoder."""
     AttentionInterface.register(NAME, _packed_attention)
     AttentionMaskInterface.register(NAME, _no_mask)
-    model.set_attn_implementation(NAME)
+    set_attention(model, NAME)
+
+
+def set_attention(model: Any, name: str) -> None:
+    """Of the decoder: a vision tower keeps its own."""
+    alone = model.config.get_text_config() is model.config
+    model.set_attn_implementation(name if alone else {"text_config": name})
+
+
+def why_one_by_one(model: Any) -> str:
+    """Why rows of this model cannot share a forward pass; "" when they can."""
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ())
+    carries = sorted(k for k in kinds if "attention" not in k or "linear" in k)
+    if carries:
+        return f"layers of kind {carries[0]} carry state across rows"
+    windows = getattr(config, "sliding_window", None) and getattr(
+        config, "use_sliding_window", True
+    )
+    if "chunked_attention" in kinds or "sliding_attention" in kinds or (windows and not kinds):
+        return "its attention sees a window, and packed rows have no form of that"
+    if getattr(config, "attn_logit_softcapping", None):
+        return "its attention caps scores, and packed rows have no form of that"
+    if any(hasattr(module, "sinks") for module in model.modules()):
+        return "its attention has sinks, and packed rows have no form of that"
+    return ""
+
+
+def own_attention(model: Any) -> str:
+    """The fastest attention of transformers that knows what the model asks for."""
+    config = model.config.get_text_config()
+    plain = not getattr(config, "attn_logit_softcapping", None) and model._supports_sdpa
+    return "sdpa" if plain else "eager"

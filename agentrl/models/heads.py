@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from agentrl.core import ConfigError
+
 
 class ScaledHead(torch.nn.Module):
     """A head whose logits are multiplied by `scale` and held in (-cap, cap) by tanh.
@@ -40,3 +42,33 @@ def language_head(model: Any) -> torch.nn.Module:
     scale /= float(getattr(config, "logits_scaling", None) or 1.0)
     cap = getattr(config, "final_logit_softcapping", None)
     return linear if scale == 1.0 and cap is None else ScaledHead(linear, scale, cap)
+
+
+def load_scorer(path: str, policy: Any) -> tuple[Any, torch.Tensor | None]:
+    """A model for values of its own, and the weights of its score head if it was trained as one.
+
+    Raises:
+        ConfigError: nothing can be loaded from there, or its vocabulary is not the policy's.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    like = next(iter(policy.parameters()))
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cannot load a critic: {error}",
+            where="learner.critic.path",
+            fix="give a model directory of transformers, or leave it out for a copy of the policy",
+        ) from error
+    mine, theirs = (m.get_input_embeddings().weight.shape[0] for m in (policy, model))
+    if theirs < mine:
+        raise ConfigError(
+            f"the critic knows {theirs} token ids, the policy {mine}",
+            where="learner.critic.path",
+            fix="take a critic with the policy's tokenizer",
+        )
+    names = model.config.architectures or []
+    trained = any("SequenceClassification" in name for name in names)
+    model = model.to(device=like.device, dtype=like.dtype).eval()
+    return model, model.score.weight.detach() if trained else None

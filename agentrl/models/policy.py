@@ -15,7 +15,9 @@ import torch
 from agentrl.core import ModelError
 from agentrl.models.attention import use_packed_attention
 from agentrl.models.heads import language_head
+from agentrl.models.language import decoder
 from agentrl.models.tokenizer import ChatTokenizer
+from agentrl.models.vision import KINDS, Vision
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -32,14 +34,21 @@ class Policy:
     device: torch.device
 
     @property
+    def vision(self) -> Vision | None:
+        """How it sees; None for a policy that reads text only."""
+        vision = self.tokenizer.vision
+        return vision if isinstance(vision, Vision) else None
+
+    @property
     def body(self) -> Any:
         """The decoder: input ids [1, T] to hidden states [1, T, hidden]."""
-        return self.model.base_model
+        return decoder(self.model)
 
     @property
     def max_positions(self) -> int:
         """Longest sequence that the model's position encoding knows."""
-        return int(getattr(self.model.config, "max_position_embeddings", None) or 1 << 30)
+        config = self.model.config.get_text_config()
+        return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """[N, hidden] to float32 logits [N, V]."""
@@ -63,8 +72,9 @@ def load_policy(
         raise ModelError(f"unknown dtype {dtype!r}", fix=f"use one of {', '.join(DTYPES)}")
     where = _existing(path)
     config = _load_config(where)
-    hf = _load_tokenizer(where)
-    source = template or hf.chat_template
+    processor = _load_processor(where, config) if _sees(config) else None
+    hf = processor.tokenizer if processor else _load_tokenizer(where)
+    source = template or getattr(processor, "chat_template", None) or hf.chat_template
     if not isinstance(source, str):
         raise ModelError(
             "the model has no chat template"
@@ -77,7 +87,8 @@ def load_policy(
     model = _load_model(where, config, DTYPES[dtype]).to(target).eval()
     eos = getattr(model.generation_config, "eos_token_id", None)
     ends = [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
-    tokenizer = ChatTokenizer(hf, source, eos=ends, where=where)
+    vision = Vision(processor) if processor else None
+    tokenizer = ChatTokenizer(hf, source, eos=ends, where=where, vision=vision)
     return make_policy(model, tokenizer, target)
 
 
@@ -88,7 +99,7 @@ def make_policy(model: PreTrainedModel, tokenizer: ChatTokenizer, device: torch.
         ModelError: the parts do not fit, or the architecture does something to its logits that
             packed log-probabilities would miss.
     """
-    config = model.config
+    config = model.config.get_text_config()
     rows = model.get_input_embeddings().weight.shape[0]
     if tokenizer.vocab_size > rows:
         raise ModelError(
@@ -118,6 +129,8 @@ def save_policy(policy: Policy, path: str | Path) -> None:
     try:
         with _quiet():
             policy.model.save_pretrained(str(fresh))
+            if policy.vision is not None:
+                policy.vision.processor.save_pretrained(str(fresh))
         policy.tokenizer.save(fresh)
         _swap(fresh, target)
     finally:
@@ -189,9 +202,33 @@ def _load_tokenizer(where: str) -> PreTrainedTokenizerFast:
     return hf
 
 
-def _load_model(where: str, config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
-    from transformers import AutoModelForCausalLM
+def _sees(config: PretrainedConfig) -> bool:
+    """Whether it is a vision-language model."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
+    kinds = AutoModelForImageTextToText._model_mapping
+    return type(config) in kinds and type(config) not in AutoModelForCausalLM._model_mapping
+
+
+def _load_processor(where: str, config: PretrainedConfig) -> Any:
+    from transformers import AutoProcessor
+
+    if config.model_type not in KINDS:
+        raise ModelError(
+            f"vision-language models of type {config.model_type} have no packed form yet",
+            where=where,
+            fix=f"use a model of one of these types: {', '.join(KINDS)}",
+        )
+    fix = "put the processor's own files beside config.json; some need torchvision installed"
+    with _readable(where, "the processor of a vision-language model cannot be read", fix), _quiet():
+        return AutoProcessor.from_pretrained(where)
+
+
+def _load_model(where: str, config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    if _sees(config):
+        return _from_directory(AutoModelForImageTextToText, where, config, dtype)
     names = config.architectures or []
     causal = not names or any(n.endswith(("ForCausalLM", "LMHeadModel")) for n in names)
     if not causal or type(config) not in AutoModelForCausalLM._model_mapping:
@@ -200,9 +237,15 @@ def _load_model(where: str, config: PretrainedConfig, dtype: torch.dtype) -> Pre
             where=where,
             fix="a policy must be a model that transformers' AutoModelForCausalLM loads",
         )
+    return _from_directory(AutoModelForCausalLM, where, config, dtype)
+
+
+def _from_directory(
+    kind: Any, where: str, config: PretrainedConfig, dtype: torch.dtype
+) -> PreTrainedModel:
     fix = "put the model's own model.safetensors beside its config.json"
     with _readable(where, "the weights cannot be loaded", fix), _quiet():
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = kind.from_pretrained(
             where, config=config, dtype=dtype, output_loading_info=True
         )
     if missing := sorted(report["missing_keys"]):

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from agentrl.core import TokenScores
+from agentrl.core import PlacedImage, TokenScores
+from agentrl.models.language import hidden_states
 from agentrl.models.policy import Policy
+from agentrl.models.vision import embed, join_positions
 
 
 class CausalPacking:
@@ -41,20 +43,18 @@ class CausalPacking:
         return torch.cat(rows, 1).transpose(0, 1)
 
 
-def score_logprobs(policy: Policy, tokens: Sequence[int] | np.ndarray) -> np.ndarray:
+def score_logprobs(
+    policy: Policy, tokens: Sequence[int] | np.ndarray, images: Sequence[PlacedImage] = ()
+) -> np.ndarray:
     """float32[T - 1]: log pi(tokens[i + 1] | tokens[..i]) at temperature 1.
 
     One plain forward of one sequence with all its logits: slow, the yardstick of everything
     that is fast.
     """
     ids = torch.as_tensor(np.asarray(tokens, np.int64), device=policy.device)
+    request = ScoreRequest(ids.tolist(), images=images)
     with torch.no_grad():
-        hidden = policy.body(
-            input_ids=ids[None],
-            position_ids=torch.arange(len(ids), device=policy.device)[None],
-            use_cache=False,
-            packing=CausalPacking([0, len(ids)]),
-        ).last_hidden_state[0]
+        hidden = _hidden(policy, [request], ids, CausalPacking([0, len(ids)]))
         logprobs = policy.logits(hidden[:-1]).log_softmax(-1)
         return logprobs.gather(1, ids[1:, None])[:, 0].cpu().numpy()
 
@@ -67,6 +67,7 @@ class ScoreRequest:
     start: int = 1
     entropy: bool = False
     hidden: bool = False
+    images: Sequence[PlacedImage] = ()
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -96,18 +97,12 @@ def _score_row(policy: Policy, row: Sequence[ScoreRequest], head_rows: int) -> l
     device = policy.device
     ids = torch.as_tensor([t for r in row for t in r.tokens], device=device)
     bounds = [0, *itertools.accumulate(len(r) for r in row)]
-    positions = torch.cat([torch.arange(len(r)) for r in row]).to(device)
     # The hidden state of a token predicts the one behind it.
     spans = [
         (a + r.start - 1, b - 1) for r, (a, b) in zip(row, itertools.pairwise(bounds), strict=True)
     ]
     where = torch.cat([torch.arange(a, b) for a, b in spans]).to(device)
-    hidden = policy.body(
-        input_ids=ids[None],
-        position_ids=positions[None],
-        use_cache=False,
-        packing=CausalPacking(bounds),
-    ).last_hidden_state[0, where]
+    hidden = _hidden(policy, row, ids, CausalPacking(bounds))[where]
     targets = ids[where + 1]
     wanted = any(r.entropy for r in row)
     parts = [
@@ -127,6 +122,26 @@ def _score_row(policy: Policy, row: Sequence[ScoreRequest], head_rows: int) -> l
             )
         )
     return out
+
+
+def _hidden(
+    policy: Policy, row: Sequence[ScoreRequest], ids: torch.Tensor, packing: CausalPacking
+) -> torch.Tensor:
+    """[T, hidden] of the requests of one row, with their images."""
+    starts = [start for start, _ in packing.spans]
+    embeds = None
+    if policy.vision is None:
+        positions = torch.cat([torch.arange(len(r)) for r in row])
+    else:
+        sets = [policy.vision.positions(policy.model, r.tokens, r.images) for r in row]
+        positions = torch.from_numpy(join_positions(sets))
+        where = [policy.vision.filled(r.images) + a for r, a in zip(row, starts, strict=True)]
+        images = [placed.image for r in row for placed in r.images]
+        if images:
+            features = policy.vision.features(policy.model, images)
+            places = torch.from_numpy(np.concatenate(where)).to(policy.device)
+            embeds = embed(policy.model, ids, places, features)
+    return hidden_states(policy.model, ids, positions.to(policy.device), packing, embeds)
 
 
 def _head(

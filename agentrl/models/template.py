@@ -71,6 +71,7 @@ def render_template(
     *,
     generation_prompt: bool,
     variables: dict[str, Any],
+    parts: bool = False,
 ) -> str:
     """Text of a conversation.
 
@@ -78,15 +79,35 @@ def render_template(
         tools: specs in OpenAI form, [] for none.
         generation_prompt: end with the header that the assistant continues.
         variables: further names the template sees (bos_token, enable_thinking, ..).
+        parts: give contents as lists, which some templates of vision-language models ask for.
 
     Raises:
         ModelError: the template refuses these messages or fails on them.
     """
+    given = [message_dict(m) for m in messages]
+    if parts:
+        for message in given:
+            message["content"] = [{"type": "text", "text": message["content"]}]
+    return _render(source, given, list(tools) or None, generation_prompt, variables)
+
+
+def render_content(source: str, content: list[dict[str, Any]], variables: dict[str, Any]) -> str:
+    """Text of one user message whose content is a list of parts. Raises ModelError."""
+    return _render(source, [{"role": "user", "content": content}], None, False, variables)
+
+
+def _render(
+    source: str,
+    messages: list[dict[str, Any]],
+    tools: list[dict[str, Any]] | None,
+    generation_prompt: bool,
+    variables: dict[str, Any],
+) -> str:
     template = compile_template(source)
     try:
         return template.render(
-            messages=[message_dict(m) for m in messages],
-            tools=list(tools) or None,
+            messages=messages,
+            tools=tools,
             documents=None,
             add_generation_prompt=generation_prompt,
             **variables,
@@ -94,7 +115,7 @@ def render_template(
     except AgentRLError:
         raise
     except Exception as error:  # a template can raise anything
-        roles = ", ".join(m.role for m in messages) or "none"
+        roles = ", ".join(m["role"] for m in messages) or "none"
         raise ModelError(
             f"the chat template failed to render: {type(error).__name__}: {error}",
             where=f"chat template, messages: {roles}",

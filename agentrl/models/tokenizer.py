@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentrl.core import Message, ModelError
-from agentrl.models.template import render_template
+from agentrl.core import ImageTokens, Message, ModelError
+from agentrl.models.template import render_content, render_template
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -33,6 +33,8 @@ class ChatTokenizer:
         specials: text of every control token.
         variables: names every render of the template sees (bos_token, enable_thinking, ..).
         vocab_size: one more than the largest id.
+        vision: what stands for images; None for a policy that reads text only.
+        image_text: what the template writes for one image; it holds `vision.placeholder` once.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class ChatTokenizer:
         eos: Iterable[int] = (),
         variables: dict[str, Any] | None = None,
         where: str = "",
+        vision: ImageTokens | None = None,
     ) -> None:
         """
         Args:
@@ -54,7 +57,7 @@ class ChatTokenizer:
         Raises:
             ModelError: the template does not render, or no token closes an assistant message.
         """
-        self.hf, self.template, self.where = hf, template, where
+        self.hf, self.template, self.where, self.vision = hf, template, where, vision
         self.variables = {**hf.special_tokens_map, **(variables or {})}
         self._full: Tokenizer = hf.backend_tokenizer
         added = self._full.get_added_tokens_decoder()
@@ -63,6 +66,9 @@ class ChatTokenizer:
         self.specials = frozenset(control.values())
         self._plain = _without_added_tokens(self._full, self._control_ids)
         self.vocab_size = max(self._full.get_vocab(with_added_tokens=True).values()) + 1
+        self._parts = False
+        self._parts = vision is not None and _PROBE not in self._shown(_SAID)
+        self.image_text = "" if vision is None else self._find_image_text(vision.placeholder)
         ends = list(dict.fromkeys([*eos, *_known(hf.eos_token_id)]))
         self.end_of_turn = self._find_end_of_turn(ends)
         markers = [] if self._closer() is not None else self._markers_behind()
@@ -120,12 +126,30 @@ class ChatTokenizer:
             tools,
             generation_prompt=generation_prompt,
             variables=self.variables,
+            parts=self._parts,
         )
 
     def save(self, path: Path) -> None:
         """Write tokenizer.json, tokenizer_config.json and chat_template.jinja."""
         self.hf.chat_template = self.template
         self.hf.save_pretrained(str(path))
+
+    def _shown(self, *messages: Message) -> str:
+        return self.render([*_ASKED, *messages], generation_prompt=False)
+
+    def _find_image_text(self, placeholder: str) -> str:
+        """What stands before a message's text when it has an image; the bare placeholder in a
+        template that knows no images."""
+        plain = [{"type": "text", "text": _PROBE}]
+        try:
+            with_image, without = (
+                render_content(self.template, content, self.variables).split(_PROBE)[0]
+                for content in ([{"type": "image"}, *plain], plain)
+            )
+        except ModelError:
+            return placeholder
+        found = with_image.removeprefix(without)
+        return found if found.count(placeholder) == 1 else placeholder
 
     def _find_end_of_turn(self, ends: list[int]) -> int:
         """The first control token behind the text of an assistant message, else a known end."""
@@ -144,7 +168,7 @@ class ChatTokenizer:
         )
 
     def _closer(self, ends: Iterable[int] = ()) -> int | None:
-        text = self.render([*_ASKED, _SAID], generation_prompt=False)
+        text = self._shown(_SAID)
         if _PROBE not in text:
             raise ModelError(
                 "the chat template leaves out the text of assistant messages",

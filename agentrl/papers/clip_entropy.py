@@ -27,7 +27,7 @@ def run(seeds: Sequence[int]) -> Measured:
     """The clip's sides, damage over all coin flips, the placebo, and gradients averaged over every
     assignment of random rewards on every seed's policy."""
     from agentrl.learner import LearnerSettings
-    from agentrl.learner.diagnostics import clip_bias, spurious_damage
+    from agentrl.training.diagnostics import clip_bias, spurious_damage
 
     ppo = LearnerSettings(algorithm="grpo").coefficient
     sides = [kappa(r, a, ppo) for r, a in ((1.5, 1.0), (0.5, 1.0), (0.5, -1.0), (1.5, -1.0))]

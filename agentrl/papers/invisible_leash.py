@@ -20,7 +20,7 @@ STEPS, SAMPLES, RATE = 40, 16, 3e-3
 
 def run(seeds: Sequence[int]) -> Measured:
     """The metrics by hand, and answer entropy before and after training on every seed's policy."""
-    from agentrl.learner import diagnostics as d
+    from agentrl.training import diagnostics as d
 
     s = d.Support(kept=8, gained=1, lost=3)
     same = d.Support.of([1, 0, 2], [3, 0, 1])
@@ -53,7 +53,7 @@ def run(seeds: Sequence[int]) -> Measured:
 
 
 def _pass_at(n: int, correct: int, ks: Sequence[int]) -> list[float]:
-    from agentrl.learner.diagnostics import pass_at_k
+    from agentrl.training.diagnostics import pass_at_k
 
     return [pass_at_k(n, correct, k) for k in ks]
 

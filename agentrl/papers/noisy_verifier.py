@@ -21,7 +21,7 @@ KEPT = 1 - FALSE_POSITIVE - FALSE_NEGATIVE
 
 def run(seeds: Sequence[int]) -> Measured:
     """Means over the channel, and the gradient averaged over every outcome of the noise."""
-    from agentrl.learner.diagnostics import AppealRate
+    from agentrl.training.diagnostics import AppealRate
 
     unbias = {
         "kind": "unbias",

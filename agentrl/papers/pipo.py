@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agentrl.core import Group
+from agentrl.core import Group, Task
 from agentrl.papers.kit.bandit import (
     advantages,
     cosine,
@@ -56,8 +56,8 @@ def _feedback(mean: float, history: Sequence[float] = HISTORY) -> float:
     from agentrl.learner.settings import Hindsight
 
     memory = Memory(Hindsight(window=4, least=4))
-    memory.means = list(history)
-    return memory.feedback(mean)
+    memory.means = {"": list(history)}
+    return memory.feedback(np.array([mean]), [Task(id="one", prompt="")])
 
 
 def _batch(seed: int) -> Group:

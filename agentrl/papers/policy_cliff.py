@@ -20,7 +20,7 @@ EPSILON = 0.01
 def run(seeds: Sequence[int]) -> Measured:
     """Flips and ties by hand, the bound on random values of every seed, and the lever: what the
     learner's entropy term does to a policy whose group is tied."""
-    from agentrl.learner import diagnostics as d
+    from agentrl.training import diagnostics as d
 
     tied = np.array([[[1.0, 0.0], [1.0, 1.0]]])
     weights = np.array([1.0, 0.0])

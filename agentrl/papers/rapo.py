@@ -21,7 +21,7 @@ def run(seeds: Sequence[int]) -> Measured:
     """Estimators and their coefficients, the tempered reference, and the pull by reward."""
     import torch
 
-    from agentrl.learner.head import tempered_logprobs
+    from agentrl.models.logprobs import tempered_logprobs
 
     found = [
         Property("mean of u log u - u + 1 is KL(p || q)", 0.49822, _mean("k3", "forward")),

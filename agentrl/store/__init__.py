@@ -2,6 +2,7 @@
 
 from agentrl.store.checkpoints import Checkpoint
 from agentrl.store.errors import DamagedCheckpointError, DiskFullError, StoreError
+from agentrl.store.failures import FailureEvent, FailureLog
 from agentrl.store.run import EpisodeSummary, Failure, RunStore
 
 __all__ = [
@@ -10,6 +11,8 @@ __all__ = [
     "DiskFullError",
     "EpisodeSummary",
     "Failure",
+    "FailureEvent",
+    "FailureLog",
     "RunStore",
     "StoreError",
 ]

@@ -20,6 +20,9 @@ class Database:
 
     Any thread may call; a lock orders them. SQLite releases the interpreter while it works, so an
     event loop stays free when it calls through `asyncio.to_thread`.
+
+    Attributes:
+        version: of its schema; older ones get the newer tables when they are opened for writing.
     """
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
@@ -65,12 +68,13 @@ class Database:
                 where=str(self.path),
                 fix="upgrade agentrl",
             )
-        if version == 0 and not read_only:
+        self.version = version if read_only else VERSION
+        if version < VERSION and not read_only:
             with self.transaction():
                 for statement in filter(str.strip, TABLES.split(";")):
                     execute(statement)
                 execute(f"PRAGMA user_version = {VERSION}")
-        elif version == 0:
+        elif version == 0:  # nobody has begun it
             raise StoreError("the run has no tables yet", where=str(self.path))
 
     def _execute(self, sql: str, row: tuple[Any, ...] = ()) -> sqlite3.Cursor:

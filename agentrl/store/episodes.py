@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from agentrl.core import Episode, Segment, Status, Task, Turn
+from agentrl.core import Episode, Image, PlacedImage, Segment, Status, Task, Turn
 from agentrl.store.arrays import pack_array, unpack_array
 from agentrl.store.database import Database
 from agentrl.store.records import (
+    Images,
     column,
     dump,
     load,
@@ -28,13 +30,16 @@ _ELSEWHERE = ("task", "status", "turns", "segments", "scores")
 _KEPT = tuple(f.name for f in fields(Episode) if f.name not in _ELSEWHERE)
 _TURN_KEPT = tuple(f.name for f in fields(Turn) if f.name not in ("tokens", "logprobs"))
 _ARRAYS = ("tokens", "origin", "logprobs", "turn", "weights")
+_DIGEST = re.compile(r'"digest":"([0-9a-f]{32})"')
 
 
 def encode_episode(step: int, split: str, episode: Episode) -> tuple[list[Any], ...]:
-    """(task row, episode row, turn rows, score rows, segment rows), without the episode's key.
+    """(task row, episode row, turn, score, segment, segment image and image rows), without the
+    episode's key.
 
     Done before the transaction starts: writing holds the lock for as short as it can.
     """
+    images: Images = {}
     task = dump(episode.task)
     task_hash = hashlib.blake2b(task.encode(), digest_size=16).hexdigest()
     task_id = column(episode.task.id)
@@ -53,14 +58,14 @@ def encode_episode(step: int, split: str, episode: Episode) -> tuple[list[Any], 
         len(episode.turns),
         episode.trained_tokens,
         time.time(),
-        dump({name: getattr(episode, name) for name in _KEPT}),
+        dump({name: getattr(episode, name) for name in _KEPT}, images),
     ]
     turns = [
         (
             column(turn.finish_reason),
             pack_array(turn.tokens),
             pack_array(turn.logprobs),
-            dump({name: getattr(turn, name) for name in _TURN_KEPT}),
+            dump({name: getattr(turn, name) for name in _TURN_KEPT}, images),
         )
         for turn in episode.turns
     ]
@@ -71,19 +76,34 @@ def encode_episode(step: int, split: str, episode: Episode) -> tuple[list[Any], 
     segments = [
         (len(s), *(pack_array(getattr(s, name)) for name in _ARRAYS)) for s in episode.segments
     ]
-    return [task_hash, task_id, task], row, turns, scores, segments
+    placed = [(number, p) for number, s in enumerate(episode.segments) for p in s.images]
+    placed_rows = [
+        (number, p.start, p.stop, p.image.digest, dump(p.image.media_type)) for number, p in placed
+    ]
+    images |= {p.image.digest: p.image.data for _, p in placed}
+    return (
+        [task_hash, task_id, task],
+        row,
+        turns,
+        scores,
+        segments,
+        placed_rows,
+        list(images.items()),
+    )
 
 
 def write_encoded(database: Database, encoded: tuple[list[Any], ...]) -> None:
     """Write one encoded episode inside a transaction."""
-    task, row, turns, scores, segments = encoded
+    task, row, turns, scores, segments, placed, images = encoded
     database.insert("INSERT OR IGNORE INTO tasks VALUES (?,?,?)", tuple(task))
+    database.write("INSERT OR IGNORE INTO images VALUES (?,?)", images)
     key = database.insert(
         "INSERT INTO episodes (id, step, split, task, task_hash, status, cause, source, reward,"
         " turns, tokens, created, record) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
         tuple(row),
     )
-    for table, rows in (("turns", turns), ("scores", scores), ("segments", segments)):
+    of_episode = {"turns": turns, "scores": scores, "segments": segments, "segment_images": placed}
+    for table, rows in of_episode.items():
         if rows:
             marks = ",".join("?" * (len(rows[0]) + 2))
             numbered = [(key, number, *values) for number, values in enumerate(rows)]
@@ -97,21 +117,48 @@ def read_episode(database: Database, row: Any, tasks: dict[str, Task]) -> Episod
         found = database.read("SELECT record FROM tasks WHERE hash = ?", (row["task_hash"],))
         tasks[row["task_hash"]] = load_task(found[0]["record"])
     kept = load(row["record"])
-    kept["prompt"] = [load_message(m) for m in kept["prompt"]]
     turns = database.read("SELECT * FROM turns WHERE episode = ? ORDER BY number", key)
+    images, placed = _read_images(
+        database, row["key"], row["record"], *(t["record"] for t in turns)
+    )
+    kept["prompt"] = [load_message(m, images) for m in kept["prompt"]]
     scores = database.read("SELECT record FROM scores WHERE episode = ? ORDER BY number", key)
     segments = database.read("SELECT * FROM segments WHERE episode = ? ORDER BY number", key)
     return Episode(
         task=tasks[row["task_hash"]],
         status=Status(row["status"]),
-        turns=[_turn(t) for t in turns],
-        segments=[Segment(*(unpack_array(s[name]) for name in _ARRAYS)) for s in segments],
+        turns=[_turn(t, images) for t in turns],
+        segments=[_segment(s, placed.get(s["number"], [])) for s in segments],
         scores=dict(load_score(s["record"]) for s in scores),
         **kept,
     )
 
 
-def _turn(row: Any) -> Turn:
+def _read_images(
+    database: Database, key: int, *records: str
+) -> tuple[Images, dict[int, list[PlacedImage]]]:
+    """Bytes of the images that an episode's records name, and those of each segment."""
+    if database.version < 2:
+        return {}, {}
+    rows = database.read("SELECT * FROM segment_images WHERE episode = ? ORDER BY number", (key,))
+    named = {row["digest"] for row in rows}.union(*(_DIGEST.findall(text) for text in records))
+    images: Images = {}
+    for digest in named:
+        found = database.read("SELECT data FROM images WHERE digest = ?", (digest,))
+        images |= {digest: found[0]["data"]} if found else {}
+    placed: dict[int, list[PlacedImage]] = {}
+    for row in rows:
+        image = Image(images[row["digest"]], load(row["media_type"]))
+        placed.setdefault(row["segment"], []).append(PlacedImage(row["start"], row["stop"], image))
+    return images, placed
+
+
+def _segment(row: Any, images: list[PlacedImage]) -> Segment:
+    tokens, origin, logprobs, turn, weights = (unpack_array(row[name]) for name in _ARRAYS)
+    return Segment(tokens, origin, logprobs, turn, weights, images)
+
+
+def _turn(row: Any, images: Images) -> Turn:
     kept = load(row["record"])
     return Turn(
         tokens=unpack_array(row["tokens"]),
@@ -119,8 +166,8 @@ def _turn(row: Any) -> Turn:
         **{
             **kept,
             "calls": [load_call(c) for c in kept["calls"]],
-            "results": [load_result(r) for r in kept["results"]],
-            "observations": [load_message(m) for m in kept["observations"]],
+            "results": [load_result(r, images) for r in kept["results"]],
+            "observations": [load_message(m, images) for m in kept["observations"]],
         },
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,16 @@ def shallow(value: Any) -> dict[str, Any]:
     return {f.name: getattr(value, f.name) for f in fields(value)}
 
 
-def _plain(value: Any) -> Any:
+Images = dict[str, bytes]
+"""Bytes of images by digest."""
+
+
+def _plain(value: Any, images: Images | None = None) -> Any:
     """What JSON cannot hold, as the nearest thing that it can: a record is never refused."""
+    if isinstance(value, Image) and images is not None:
+        digest = value.digest
+        images[digest] = value.data
+        return {"digest": digest, "media_type": value.media_type}
     if is_dataclass(value) and not isinstance(value, type):
         return shallow(value)
     if isinstance(value, bytes):
@@ -38,28 +47,34 @@ def _plain(value: Any) -> Any:
     return repr(value)
 
 
-def _clean(value: Any, depth: int = 0) -> Any:
+def _clean(value: Any, images: Images | None, depth: int = 0) -> Any:
     """The slow way, for structures with odd keys or that hold themselves."""
     if depth > _MAX_DEPTH:
         return "(nested too deeply to store)"
     if isinstance(value, dict):
         return {
-            k if isinstance(k, str) else repr(k): _clean(v, depth + 1) for k, v in value.items()
+            k if isinstance(k, str) else repr(k): _clean(v, images, depth + 1)
+            for k, v in value.items()
         }
     if isinstance(value, list | tuple):
-        return [_clean(v, depth + 1) for v in value]
+        return [_clean(v, images, depth + 1) for v in value]
     if value is None or isinstance(value, str | int | float):
         return value
-    return _clean(_plain(value), depth + 1)
+    return _clean(_plain(value, images), images, depth + 1)
 
 
-def dump(value: Any) -> str:
-    """JSON of anything: what it cannot hold is stored as its repr, nothing is refused."""
+def dump(value: Any, images: Images | None = None) -> str:
+    """JSON of anything: what it cannot hold is stored as its repr, nothing is refused.
+
+    Args:
+        images: takes the bytes of images, which the JSON then only names; None: they stand in it.
+    """
     try:
-        return json.dumps(value, default=_plain, separators=(",", ":"))
+        plain = partial(_plain, images=images)
+        return json.dumps(value, default=plain, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError):
         # User environments fill outcomes and metadata: a tuple as key must not lose an episode.
-        return json.dumps(_clean(value), separators=(",", ":"))
+        return json.dumps(_clean(value, images), separators=(",", ":"))
 
 
 def load(text: str) -> Any:
@@ -75,21 +90,26 @@ def load_task(text: str) -> Task:
     return Task(**load(text))
 
 
-def _images(data: list[dict[str, Any]]) -> list[Image]:
-    return [Image(base64.b64decode(i["data"]["base64"]), i["media_type"]) for i in data]
+def load_image(data: dict[str, Any], images: Images) -> Image:
+    """An image that stands in its record or is named there."""
+    if "digest" in data:
+        return Image(images[data["digest"]], data["media_type"])
+    return Image(base64.b64decode(data["data"]["base64"]), data["media_type"])
 
 
 def load_call(data: dict[str, Any]) -> ToolCall:
     return ToolCall(**data)
 
 
-def load_message(data: dict[str, Any]) -> Message:
+def load_message(data: dict[str, Any], images: Images) -> Message:
     calls = [load_call(call) for call in data["calls"]]
-    return Message(**{**data, "calls": calls, "images": _images(data["images"])})
+    shown = [load_image(image, images) for image in data["images"]]
+    return Message(**{**data, "calls": calls, "images": shown})
 
 
-def load_result(data: dict[str, Any]) -> ToolResult:
-    return ToolResult(**{**data, "images": _images(data["images"])})
+def load_result(data: dict[str, Any], images: Images) -> ToolResult:
+    shown = [load_image(image, images) for image in data["images"]]
+    return ToolResult(**{**data, "images": shown})
 
 
 def load_score(text: str) -> tuple[str, Score]:

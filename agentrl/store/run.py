@@ -22,6 +22,7 @@ from agentrl.store.checkpoints import Checkpoint, Checkpoints
 from agentrl.store.database import Database
 from agentrl.store.episodes import encode_episode, read_episode, where, write_encoded
 from agentrl.store.errors import StoreError, readable_errors
+from agentrl.store.failures import FailureLog, new_run_name
 from agentrl.store.files import WriterLock, write_atomic
 from agentrl.store.records import column
 
@@ -225,13 +226,26 @@ class RunStore:
         rows = self._database.read(f"SELECT * FROM failures{condition} ORDER BY key", values)
         return [Failure(r["step"], r["task"], json.loads(r["episodes"])) for r in rows]
 
+    def failure_log(self, *, read_only: bool = False) -> FailureLog:
+        """What became of the run's failed groups, see `FailureLog`."""
+        return FailureLog(self._database, "" if read_only else self.name)
+
+    @property
+    def name(self) -> str:
+        """This run's name among those that share a failure log; kept with the run."""
+        name = self.meta("name")
+        if name is None:
+            name = new_run_name()
+            self.set_meta("name", name)
+        return str(name)
+
     def rewind(self, step: int, *, spare: str | None = None) -> None:
         """Forget everything after `step`: what a killed run did beyond its last checkpoint.
 
         Metrics whose name starts with `spare` stay: those that count other steps than the run's.
         """
         with self._database.transaction():
-            for table in ("episodes", "failures"):
+            for table in ("episodes", "failures", "replay_log"):
                 self._database.write(f"DELETE FROM {table} WHERE step > ?", [(step,)])
             self._database.write(
                 "DELETE FROM metrics WHERE step > ? AND (? IS NULL OR substr(name, 1, ?) <> ?)",

@@ -28,6 +28,7 @@ from agentrl.training.config import (
     AgentConfig,
     CustomConfig,
     DockerConfig,
+    GuiConfig,
     LiteLLMConfig,
     ProcessConfig,
     RunConfig,
@@ -41,6 +42,7 @@ from agentrl.training.config import (
 from agentrl.training.environments import search_environments, simulated_environments
 from agentrl.training.progress import Progress
 from agentrl.training.rewards import reward_plan
+from agentrl.training.screens import gui_environments
 
 if TYPE_CHECKING:
     from agentrl.models import ChatTokenizer, Policy
@@ -124,7 +126,8 @@ async def make_runner(
     if isinstance(environment, AgentConfig):
         from agentrl.episodes.gateway import AgentRunner, Gateway, Voice
 
-        voice = Voice(engine, tokenizer, speaks, limits, sampling)
+        slots = Slots(environment.generating)
+        voice = Voice(engine, tokenizer, speaks, limits, sampling, slots)
         program = named(environment.program, "environment.program")
         async with Gateway(voice, port=environment.port) as gateway:
             yield AgentRunner(gateway, program, rewards.reward, seconds=environment.deadline)
@@ -138,7 +141,7 @@ async def make_runner(
             reward=rewards.reward,
             limits=limits,
             sampling=sampling,
-            resources=Resources(judges=Slots(environment.judging)),
+            resources=Resources(Slots(environment.generating), Slots(environment.judging)),
         )
 
 
@@ -203,6 +206,13 @@ async def make_environments(
         async with simulated_environments(environment, named) as make:
             yield make
         return
+    if isinstance(environment, GuiConfig):
+        async with (
+            _lent(environment.sandbox, on_change) as lent,
+            gui_environments(environment, lent) as make,
+        ):
+            yield make
+        return
     assert not isinstance(environment, AgentConfig)
     if environment.sandbox is None:
         assert isinstance(environment, CustomConfig)
@@ -220,6 +230,18 @@ async def make_environments(
             yield _swe(environment, provider, grader)
         finally:
             grader.close()
+
+
+@asynccontextmanager
+async def _lent(
+    config: DockerConfig | ProcessConfig | None, on_change: Callable[[int], None] | None
+) -> AsyncIterator[SandboxProvider | None]:
+    """Sandboxes where the run file names some."""
+    if config is None:
+        yield None
+        return
+    async with make_provider(config, on_change) as provider:
+        yield provider
 
 
 @asynccontextmanager

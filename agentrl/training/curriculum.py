@@ -7,11 +7,11 @@ Pure functions and small tables; what they choose goes into `Task.metadata` (`ro
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from agentrl.core import Group, Task, derive_seed
+from agentrl.core import Episode, Group, Task, derive_seed
 
 
 class PassRates:
@@ -20,10 +20,16 @@ class PassRates:
     def __init__(self, history: Mapping[str, Sequence[float]] | None = None) -> None:
         self._history = {task: list(rates) for task, rates in (history or {}).items()}
 
-    def record(self, groups: Sequence[Group], solved_at: float = 0.5) -> None:
-        """Add one visit of each group's task; unjudged episodes and groups say nothing."""
+    def record(
+        self, groups: Sequence[Group], solved: Callable[[Episode], bool] | None = None
+    ) -> None:
+        """Add one visit of each group's task; unjudged episodes and groups say nothing.
+
+        Args:
+            solved: whether an episode did its task; by default, a reward above 0.5 says so.
+        """
         for group in groups:
-            won = [e.reward > solved_at for e in group.judged]
+            won = [solved(e) if solved else e.reward > 0.5 for e in group.judged]
             if won:
                 task = group.episodes[0].task.id
                 self._history.setdefault(task, []).append(sum(won) / len(won))

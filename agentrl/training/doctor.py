@@ -167,14 +167,18 @@ def _litellm() -> list[Finding]:
 def _playwright() -> list[Finding]:
     purpose, version = "graphical environments", _version("playwright")
     if version is None:
-        fix = "pip install 'agentrl[gui]' && playwright install chromium"
+        fix = "pip install 'agentrl[gui]'; apt-get install chromium, or playwright install chromium"
         return [Finding("playwright", False, False, purpose, "not installed", fix)]
+    from agentrl.environments.gui.browser import found_executable
+
     home = os.environ.get("PLAYWRIGHT_BROWSERS_PATH")
     browsers = Path(home) if home else Path.home() / ".cache/ms-playwright"
     known = [Path.home() / "Library/Caches/ms-playwright", browsers]
-    ok = any(True for folder in known if folder.is_dir() for _ in folder.glob("chromium*"))
-    detail = f"{version}, chromium {'found' if ok else 'missing'}"
-    fix = "" if ok else "playwright install --with-deps chromium"
+    own = any(True for folder in known if folder.is_dir() for _ in folder.glob("chromium*"))
+    system = found_executable()
+    ok = own or system is not None
+    detail = f"{version}, {system or ('chromium found' if own else 'chromium missing')}"
+    fix = "" if ok else "apt-get install chromium, or playwright install --with-deps chromium"
     return [Finding("playwright", ok, False, purpose, detail, fix)]
 
 

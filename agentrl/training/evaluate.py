@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from agentrl.core import ConfigError, Episode, Group, Sampling, Task
+from agentrl.core import ConfigError, Episode, Group, Sampling, Task, solved
 from agentrl.episodes import Scheduler
 from agentrl.store import RunStore
 from agentrl.training.build import brings_policy, load_tasks, make_policy, workbench
 from agentrl.training.config import RunConfig
-from agentrl.training.progress import Progress, solved
+from agentrl.training.progress import Progress
 from agentrl.training.state import restore_weights
 from agentrl.training.statistics import mean_pass_at_k, task_rate
 

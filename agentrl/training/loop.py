@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agentrl.core import ConfigError, Episode, Group, Task, derive_seed
+from agentrl.core import ConfigError, Episode, Group, Task, derive_seed, solved
+from agentrl.guidance import add_metrics
 from agentrl.rewards import gra_metrics
 from agentrl.store import RunStore
 from agentrl.training.build import Workbench, brings_policy, load_tasks, make_policy, workbench
 from agentrl.training.config import RunConfig
+from agentrl.training.curricula import make_supply
 from agentrl.training.evaluate import EvalResult, eval_tasks, measure, summarise
+from agentrl.training.failures import learner_settings
+from agentrl.training.guided import Helper
 from agentrl.training.preflight import preflight
-from agentrl.training.progress import Progress, solved
+from agentrl.training.progress import Progress
 from agentrl.training.refill import Batch, collect_batch
-from agentrl.training.sampler import TaskSampler
 from agentrl.training.state import restore_state, save_state
 from agentrl.training.statistics import Interval
 
@@ -81,13 +84,18 @@ class Trainer:
             )
         self._config, self._progress = config, progress
         train_tasks = load_tasks(config.tasks.train, config.tasks.limit)
-        self._sampler = TaskSampler(train_tasks, config.train.tasks_per_step, config.train.seed)
+        self._supply = make_supply(config, train_tasks)
         self._held_out = eval_tasks(config) if config.tasks.eval else []
         self._policy = make_policy(config)
         self._weights = named_weights(self._policy)
-        self._learner: Learner = Learner(self._policy, config.learner, self._policy.tokenizer)
+        self._learner: Learner = Learner(
+            self._policy,
+            learner_settings(config.learner, config.replay),
+            self._policy.tokenizer,
+        )
         self._done = 0
         self._saved = -1
+        self._rollouts = 0
         self._remembered: dict[str, Any] = {}
 
     async def run(self, store: RunStore, fresh: bool) -> RunResult:
@@ -95,29 +103,59 @@ class Trainer:
         last = self._config.train.steps
         if not fresh:
             self._done, self._remembered = restore_state(store, self._policy, self._learner)
+            self._supply.load_state_dict(self._remembered.get("sampler", {}))
             self._saved = self._done
         # What a killed run did beyond its checkpoint is done again, so it is forgotten here.
         await asyncio.to_thread(store.rewind, -1 if fresh else self._done, spare="imitation/")
         self._progress.begin(store.directory.name, steps=last, step=self._done)
+        with self._supply.opened(store, -1 if fresh else self._done):
+            return await self._train(store, last)
+
+    async def _train(self, store: RunStore, last: int) -> RunResult:
         async with workbench(self._config, self._policy, self._progress) as bench:
             await self._hand_over(bench)
             await self._preflight(bench)
-            bench.rewards.load_state_dict(self._remembered)
+            helper = self._helper(bench, store)
+            self._recall(bench, helper)
             try:
                 before = await self._evaluate(bench, store, 0)
-                while self._done < last:
+                while self._done < last and not self._spent():
                     # Before the step, so that a run that was stopped in it measures it again.
                     if self._done and self._due(self._config.train.eval_every):
                         await self._evaluate(bench, store, self._done)
-                    await self._step(bench, store, self._done + 1)
-                    if self._done == last or self._due(self._config.train.checkpoint_every):
+                    await self._step(bench, helper, store, self._done + 1)
+                    if (
+                        self._done == last
+                        or self._spent()
+                        or self._due(self._config.train.checkpoint_every)
+                    ):
                         self._save(store)
-                after = await self._evaluate(bench, store, last)
+                after = await self._evaluate(bench, store, self._done)
             except asyncio.CancelledError:
                 self._save(store)
                 raise
         self._progress.end()
-        return RunResult(str(store.directory), last, before, after)
+        return RunResult(str(store.directory), self._done, before, after)
+
+    def _helper(self, bench: Workbench, store: RunStore) -> Helper | None:
+        """Guidance, when the run file has any."""
+        settings = self._config.guidance
+        if settings is None:
+            return None
+        answers = store.directory / "hints.db"
+        return Helper(settings, bench, steps=self._config.train.steps, cache=answers)
+
+    def _recall(self, bench: Workbench, helper: Helper | None) -> None:
+        """What the parts of the loop knew at the checkpoint."""
+        bench.rewards.load_state_dict(self._remembered.get("rewards", {}))
+        self._rollouts = int(self._remembered.get("rollouts", 0))
+        if helper is not None:
+            helper.load_state_dict(self._remembered.get("guidance", {}))
+
+    def _spent(self) -> bool:
+        """Whether the budget of rollouts is used up."""
+        budget = self._config.train.rollouts
+        return budget is not None and self._rollouts >= budget
 
     async def _preflight(self, bench: Workbench) -> None:
         """Refuse what would train wrongly, and say what would only cost time."""
@@ -128,12 +166,17 @@ class Trainer:
             if not check.ok:
                 self._progress.note(f"preflight, {check.name}: {check.detail} -> {check.fix}")
 
-    async def _step(self, bench: Workbench, store: RunStore, step: int) -> None:
+    async def _step(
+        self, bench: Workbench, helper: Helper | None, store: RunStore, step: int
+    ) -> None:
         """The line of the design, once: tasks -> judged groups -> gradient -> new weights."""
         started = time.perf_counter()
-        batch, judged = await self._collect(bench, step)
+        batch, judged = await self._collect(bench, helper, step)
         judged |= await bench.rewards.learn(batch.sampled)
-        remembered = copy.deepcopy(bench.rewards.state_dict())
+        rollouts = self._rollouts + batch.rollouts
+        remembered = {"rewards": copy.deepcopy(bench.rewards.state_dict()), "rollouts": rollouts}
+        if helper is not None:
+            remembered["guidance"] = copy.deepcopy(helper.state_dict())
         sampled = time.perf_counter()
 
         self._progress.stage(f"step {step}: learning")
@@ -142,27 +185,47 @@ class Trainer:
         await self._hand_over(bench)
         self._progress.step_done(step, metrics)
 
-    async def _collect(self, bench: Workbench, step: int) -> tuple[Batch, dict[str, float]]:
+    async def _collect(
+        self, bench: Workbench, helper: Helper | None, step: int
+    ) -> tuple[Batch, dict[str, float]]:
         """The judged groups of a step, refilled where the learner asks for it, and what the
         rewards that compare them measured."""
-        size, seed = self._config.learner.group_size, self._config.train.seed
+        train = self._config.train
+        size, seed = train.group_size(step, self._config.learner.group_size), train.seed
         judged: dict[str, float] = {}
+        guided: list[Episode] = []
 
         async def collect(tasks: Sequence[Task], turn: int) -> list[Group]:
             again = f", round {turn + 1}" if turn else ""
             self._progress.stage(f"step {step}: episodes{again}", expected=len(tasks) * size)
             names = ("step", step, "refill", turn) if turn else ("step", step)
             drawn = derive_seed(seed, *names)
+            guides = await helper.before(tasks, step, drawn) if helper is not None else None
             hopeless = self._config.environment.hopeless_after
-            run = partial(bench.scheduler.collect, seed=drawn, hopeless_after=hopeless)
+            run = partial(
+                bench.scheduler.collect, seed=drawn, hopeless_after=hopeless, guides=guides
+            )
             groups = await run(tasks, size)
-            if more := bench.rewards.derived(groups, drawn):
+            latest = groups
+            while more := bench.rewards.derived(latest, drawn):
                 self._progress.stage(f"step {step}: derived tasks", expected=len(more) * size)
-                groups += await run(more, size)
+                latest = await run(more, size)
+                groups = [*groups, *latest]
             judged.update(await bench.rewards.finish(groups))
             return groups
 
-        batch = await collect_batch(collect, self._sampler, step - 1, self._config.learner)
+        async def assist(groups: Sequence[Group], turn: int) -> list[Group]:
+            if helper is None:
+                return list(groups)
+            self._progress.stage(f"step {step}: guided episodes")
+            drawn = derive_seed(seed, "step", step, "assist", turn)
+            helped = await helper.assist(groups, step, drawn)
+            guided.extend(helped.rollouts)
+            add_metrics(judged, helped.metrics)
+            return helped.groups
+
+        batch = await collect_batch(collect, self._supply, step - 1, self._config.learner, assist)
+        batch.guided = guided
         return batch, judged
 
     def _learn(
@@ -178,14 +241,17 @@ class Trainer:
         """Update the weights and store the step. Not to be interrupted: weights and `_done` must
         belong together whenever a checkpoint is written."""
         groups = batch.sampled
-        learned = self._learner.step(batch.teaching) | batch.metrics()
+        teaching = self._supply.with_stored(batch.teaching, self._learner.version)
+        learned = self._learner.step(teaching) | batch.metrics()
         metrics = {f"train/{name}": value for name, value in learned.items()}
         metrics |= {f"train/{k}": v for k, v in episode_metrics(groups).items()}
-        metrics |= {f"train/{k}": v for k, v in judged.items()}
+        metrics |= {f"train/{k}": v for k, v in (judged | self._supply.metrics()).items()}
+        metrics["train/rollouts"] = float(remembered["rollouts"])
         metrics["train/seconds_episodes"] = sampled - started
         metrics["train/seconds_step"] = time.perf_counter() - started
-        _keep(store, step, groups, metrics)
+        _keep(store, step, batch, metrics, self._supply.observe)
         self._done, self._remembered = step, remembered
+        self._rollouts = remembered["rollouts"]
         return metrics
 
     async def _hand_over(self, bench: Workbench) -> None:
@@ -212,8 +278,8 @@ class Trainer:
     def _save(self, store: RunStore) -> None:
         if self._done != self._saved:
             keep = self._config.train.keep_checkpoints
-            rewards = self._remembered
-            save_state(store, self._done, self._policy, self._learner, keep, rewards)
+            remembered = self._remembered | {"sampler": self._supply.state_dict()}
+            save_state(store, self._done, self._policy, self._learner, keep, remembered)
             self._saved = self._done
 
 
@@ -258,14 +324,22 @@ def _unfinished_warmstart(directory: str) -> ConfigError:
     )
 
 
-def _keep(store: RunStore, step: int, groups: Sequence[Group], metrics: dict[str, float]) -> None:
-    """A step is stored whole or not at all."""
+def _keep(
+    store: RunStore,
+    step: int,
+    batch: Batch,
+    metrics: dict[str, float],
+    observe: Callable[[int, Sequence[Group]], None],
+) -> None:
+    """A step is stored whole or not at all; `observe` is told of its groups, steps from 0."""
     with store.transaction():
-        store.add_episodes(step, "train", [e for g in groups for e in g.episodes])
+        store.add_episodes(step, "train", [e for g in batch.sampled for e in g.episodes])
+        store.add_episodes(step, "guided", batch.guided)
         store.add_metrics(step, metrics)
-        for group in groups:
+        for group in batch.sampled:
             if group.judged and not any(solved(e) for e in group.judged):
                 store.add_failure(step, group.episodes[0].task.id, [e.id for e in group.judged])
+        observe(step - 1, batch.sampled)
 
 
 def _keep_evaluation(store: RunStore, step: int, found: EvalResult) -> None:

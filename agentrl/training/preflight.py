@@ -6,8 +6,9 @@ turn, calls that nobody reads, a stop token that never comes, log-probabilities 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from agentrl.core import (
     Engine,
     Episode,
+    Image,
     Message,
     ModelError,
     Sampling,
@@ -231,15 +233,34 @@ def _name_of(chat: ChatFormat) -> str:
     return str(chat.tools[0]["function"]["name"]) if chat.tools else "f"
 
 
+def _opening(chat: ChatFormat) -> list[Message]:
+    """For a policy that sees, with something to look at."""
+    if chat.tokenizer.vision is None:
+        return _PROMPT
+    from PIL import Image as Picture
+
+    buffer = io.BytesIO()
+    Picture.linear_gradient("L").resize((96, 64)).convert("RGB").save(buffer, "PNG")
+    system, user = _PROMPT
+    return [system, replace(user, images=[Image(buffer.getvalue())])]
+
+
 async def _converse(chat: ChatFormat, engine: Engine, max_tokens: int) -> Episode:
     """Two short turns with a tool result between them, sampled by the engine."""
-    episode = Episode(Task("preflight", _PROMPT[1].content), id="preflight", prompt=_PROMPT)
+    prompt = _opening(chat)
+    episode = Episode(Task("preflight", _PROMPT[1].content), id="preflight", prompt=prompt)
     transcript = Transcript(chat)
-    transcript.open(_PROMPT)
+    transcript.open(prompt)
     sampling = Sampling(1.0, max_tokens, chat.tokenizer.stop_ids)
     try:
         for turn in range(2):
-            said = await engine.generate(transcript.tokens, sampling, session=episode.id, seed=turn)
+            said = await engine.generate(
+                transcript.tokens,
+                sampling,
+                session=episode.id,
+                seed=turn,
+                images=transcript.images,
+            )
             if not len(said.tokens):
                 break
             transcript.add_turn(said, turn)
@@ -278,14 +299,13 @@ def _both(policy: Policy, episode: Episode) -> tuple[np.ndarray, np.ndarray]:
     import torch
 
     from agentrl.learner import LearnerSettings
-    from agentrl.learner.pack import pack
     from agentrl.learner.rows import make_rows
     from agentrl.learner.trunk import Trunk
 
     rows = make_rows([episode])
-    trunk = Trunk(policy.model, LearnerSettings())
+    trunk = Trunk(policy.model, LearnerSettings(), policy.vision)
     with torch.no_grad():
-        found = [trunk.logprobs(pack([row], policy.device))[0].cpu().numpy() for row in rows]
+        found = [trunk.logprobs(trunk.pack([row]))[0].cpu().numpy() for row in rows]
     return np.concatenate([row.behave for row in rows]), np.concatenate(found).astype(np.float64)
 
 

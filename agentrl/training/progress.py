@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from agentrl.core import Episode, Status
+from agentrl.core import Episode, Status, solved
 
 _RATE_SECONDS = 30.0
 _HISTORY = 400
@@ -154,10 +154,3 @@ class Progress:
 def find_metric(names: Iterable[str], name: str) -> str | None:
     """The one of `names` that is `name`, or `name` behind a prefix such as `train/`."""
     return next((n for n in names if n == name or n.endswith(f"/{name}")), None)
-
-
-def solved(episode: Episode) -> bool:
-    """Did the episode do its task? What the environment says counts before the reward."""
-    if "resolved" in episode.outcome:
-        return bool(episode.outcome["resolved"])
-    return episode.judged and episode.reward > 0

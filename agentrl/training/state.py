@@ -21,20 +21,20 @@ def save_state(
     policy: Policy,
     learner: Learner,
     keep: int,
-    rewards: Mapping[str, Any] | None = None,
+    remembered: Mapping[str, Any] | None = None,
 ) -> None:
-    """Everything that the next step depends on: weights, optimiser, generators, and what rewards
-    remember."""
+    """Everything that the next step depends on: weights, optimiser, generators, and what parts of
+    the loop (rewards, guidance, sampler) remember, by their names."""
     state = learner.state_dict()
     weights = dict(policy.model.state_dict())
     # The learner's copy of weights that the model's tensors already hold would double the file.
     state["weights"] = {n: t for n, t in state["weights"].items() if n not in weights}
-    kept = {"learner": state, "torch_rng": torch.get_rng_state(), "rewards": dict(rewards or {})}
+    kept = {"learner": state, "torch_rng": torch.get_rng_state(), **(remembered or {})}
     store.save_checkpoint(step, weights, kept, keep=keep)
 
 
 def restore_state(store: RunStore, policy: Policy, learner: Learner) -> tuple[int, dict[str, Any]]:
-    """Go on where the newest sound checkpoint was taken; its step, and the rewards' state."""
+    """Go on where the newest sound checkpoint was taken; its step, and what parts remembered."""
     found = store.load_checkpoint("latest", fall_back=True)
     _load(policy, found.tensors, str(store.directory))
     state: dict[str, Any] = dict(found.state["learner"])
@@ -44,7 +44,8 @@ def restore_state(store: RunStore, policy: Policy, learner: Learner) -> tuple[in
     }
     learner.load_state_dict(state)
     torch.set_rng_state(found.state["torch_rng"])
-    return found.step, found.state.get("rewards", {})
+    known = ("learner", "torch_rng")
+    return found.step, {name: kept for name, kept in found.state.items() if name not in known}
 
 
 def restore_weights(store: RunStore, policy: Policy) -> int | None:

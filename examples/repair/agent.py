@@ -1,9 +1,10 @@
 """A deliberately mediocre repair agent, written as a script.
 
-It knows the tools and their order, and wastes them: it tries random edits inside the function the
-issue names, often forgets to take a failed edit back, often does not run the tests at all, and
-soon submits whatever it has. The demo's policy is warm-started by imitating it; reinforcement
-learning has to find what is better.
+It knows the tools and their order, and mostly wastes them: it tries random edits inside the
+function the issue names, often forgets to take a failed edit back, often does not run the tests at
+all, and soon submits whatever it has. On one day in four it is careful: it begins with the tests,
+takes back what does not pass them, and goes on. The demo's policy is warm-started by imitating it
+as it comes; reinforcement learning has to find what is better.
 """
 
 from __future__ import annotations
@@ -54,10 +55,13 @@ _TOKEN = re.compile(
 class Habits:
     """How often the agent does the wrong thing (probabilities)."""
 
-    tests_first: float = 0.2
-    submits_untested: float = 0.3
-    gives_up: float = 0.4
+    submits_untested: float = 0.5
+    gives_up: float = 0.5
     forgets_undo: float = 0.5
+
+
+CAREFUL = Habits(submits_untested=0.0, gives_up=0.0, forgets_undo=0.0)
+CAREFUL_SHARE = 0.25
 
 
 def edits(view: str) -> dict[tuple[str, str], list[int]]:
@@ -76,19 +80,46 @@ def edits(view: str) -> dict[tuple[str, str], list[int]]:
     return found
 
 
-def mediocre(seed: int, habits: Habits | None = None) -> Generator[str, str, None]:
-    """Yields one message per turn; is sent what the environment said since."""
-    habits = habits or Habits()
+def in_reach(patch: str) -> bool:
+    """Whether one of `edits` is what a gold patch of one line does."""
+    bad, good = (
+        [row[1:] for row in patch.split("\n") if re.match(rf"\{sign}(?!\{sign})", row)]
+        for sign in "-+"
+    )
+    if len(bad) != 1 or len(good) != 1:
+        return False
+    return any(
+        bad[0][: match.start()] + new + bad[0][match.end() :] == good[0]
+        for old, new in edits(f"1|{bad[0]}")
+        for match in _TOKEN.finditer(bad[0])
+        if match.group() == old
+    )
+
+
+def mediocre(
+    seed: int, habits: Habits | None = None, careful: float = CAREFUL_SHARE
+) -> Generator[str, str, None]:
+    """Yields one message per turn; is sent what the environment said since.
+
+    Args:
+        seed: of everything it draws.
+        habits: on a hasty day.
+        careful: the share of careful days, which begin with the tests.
+    """
     rng = random.Random(seed)
+    habits = habits or Habits()
     yield ""
-    if rng.random() < habits.tests_first:
+    if rng.random() < careful:
+        habits = CAREFUL
         yield "[run_tests()]"
-    choices = edits((yield "[view()]"))
-    while choices:
-        (old, new), lines = rng.choice(sorted(choices.items()))
+    view = yield "[view()]"
+    untried = [(old, new, line) for (old, new), lines in edits(view).items() for line in lines]
+    rng.shuffle(untried)
+    while untried:
+        old, new, line = untried.pop()
         answer = yield f'[edit(old="{old}", new="{new}")]'
         if "give the line" in answer:
-            yield f'[edit(old="{old}", new="{new}", line={rng.choice(lines)})]'
+            yield f'[edit(old="{old}", new="{new}", line={line})]'
         if rng.random() < habits.submits_untested:
             break
         report = yield "[run_tests()]"

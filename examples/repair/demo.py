@@ -23,7 +23,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from agentrl.core import AgentRLError, Episode
-from agentrl.environments.swe import SynthSettings, synthesise
+from agentrl.core.taskfile import read_tasks, write_tasks
+from agentrl.environments.swe.synth import TRAIN, SynthSettings, synthesise
 from agentrl.store import RunStore
 from agentrl.training.build import load_tasks, make_provider
 from agentrl.training.build import make_policy as load_policy
@@ -35,6 +36,7 @@ from agentrl.training.plots import plot_run
 from agentrl.training.progress import Progress
 from agentrl.training.statistics import Interval, difference
 from agentrl.training.warmstart import record, warmstart
+from examples.repair.agent import in_reach
 from examples.repair.exercises import make_exercises
 from examples.repair.policy import make_policy, make_speechless_policy
 
@@ -71,15 +73,18 @@ class Demo:
         self.config = self._config(options)
         self.started = time.monotonic()
 
+    @property
+    def _held_out(self) -> Path:
+        return self.tasks.with_name(f"{self.tasks.stem}.held_out.jsonl")
+
     def _config(self, options: argparse.Namespace) -> RunConfig:
-        held_out = self.tasks.with_name(f"{self.tasks.stem}.held_out.jsonl")
         sandbox = [] if options.sandbox == "docker" else ["environment.sandbox={kind: process}"]
         return load_config(
             HERE / "run.yaml",
             [
                 f"model.path={self.dir / 'policy'}",
                 f"tasks.train={self.tasks}",
-                f"tasks.eval={held_out}",
+                f"tasks.eval={self._held_out}",
                 f"train.seed={self.seed}",
                 f"run.dir={self.dir / 'run'}",
                 *sandbox,
@@ -103,8 +108,8 @@ class Demo:
     async def make_tasks(self, progress: Progress) -> None:
         progress.stage(f"planting bugs in {PACKAGE}")
         settings = SynthSettings(
-            count=128,
-            held_out=64,
+            count=112,
+            held_out=80,
             operators=OPERATORS,
             max_function_lines=12,
             max_file_lines=250,
@@ -115,10 +120,20 @@ class Demo:
         assert sandbox is not None
         async with make_provider(sandbox) as provider:
             made = await synthesise([PACKAGE], self.tasks, provider, settings)
-        counts = {split: len(tasks) for split, tasks in made.tasks.items()}
+        counts = {split: self._keep_within_reach(split) for split in made.tasks}
         progress.note(
-            f"tasks {counts}; bugs that no test noticed and others: {dict(made.rejected)}"
+            f"tasks within reach of the script: {counts}; bugs that no test noticed and others: "
+            f"{dict(made.rejected)}"
         )
+
+    def _keep_within_reach(self, split: str) -> str:
+        """Drop the tasks that no edit of the script repairs: neither it nor what imitates it knows
+        another, and a task that nobody can solve tells nothing."""
+        path = self.tasks if split == TRAIN else self._held_out
+        tasks = read_tasks(path)
+        kept = [task for task in tasks if in_reach(task.reference["gold_patch"])]
+        write_tasks(path, kept)
+        return f"{len(kept)} of {len(tasks)}"
 
     def make_policy(self, progress: Progress) -> list[Episode]:
         """Record the script with a throw-away tokenizer, then make the policy from its words and

@@ -91,17 +91,18 @@ def _lines_asked(
     turns: list[Turn] = []
     for (old, new), lines in rng.sample(sorted(choices.items()), len(choices)):
         found = [n for n, line in rows.items() if source.token_matches(line, old)]
-        here = [n for n in lines if n in found]
+        once = [n for n in found if len(source.token_matches(rows[n], old)) == 1]
+        here = [n for n in lines if n in once]
         if len(found) < 2 or not here or len(turns) >= 2 * _MOST_LINES_ASKED:
             continue
         line = rng.choice(here)
         at = source.token_matches(rows[line], old)[0]
         changed = rows[line][:at] + new + rows[line][at + len(old) :]
-        listed = ", ".join(map(str, found))
+        listed = ", ".join(map(str, once))
         turns += [
             _said(
                 f'[edit(old="{old}", new="{new}")]',
-                f"error: {old!r} is on lines {listed}: give the line",
+                f"error: {old!r} is once on lines {listed}: give the line",
             ),
             _said(f'[edit(old="{old}", new="{new}", line={line})]', source.row(line, changed)),
         ]

@@ -93,13 +93,15 @@ def make_tasks(count: int, *, seed: int = 0, sights_wanted: int = 1) -> Iterator
         city = rng.choice(CITIES)
         found = _city(city)
         cheapest = min(t["price"] for t in found["trains"] if _open(found, t, sights_wanted))
-        budget = cheapest + min(h["price"] for h in found["hotels"]) + rng.choice([0, 10, 40])
+        margin = rng.choice([0, 10, 40])
+        budget = cheapest + min(h["price"] for h in found["hotels"]) + margin
         yield Task(
             f"trip-{seed}-{i}",
             f"A trip to {city} for at most {budget}, with {sights_wanted} sights.",
             environment="travel",
             payload={"tools": TOOLS, "policy": POLICY},
             reference={"city": city, "budget": budget, "sights": sights_wanted},
+            metadata={"tight": margin == 0},
         )
 
 

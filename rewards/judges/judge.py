@@ -6,11 +6,11 @@ import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from agentrl.core import ChatModel, ChatReply, derive_seed
+from agentrl.core import ChatModel, ChatReply, Image, InfraError, derive_seed
 from agentrl.rewards.judges.template import Template
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -53,6 +53,10 @@ class Judge(Generic[Answer]):
     The votes of a question and all questions of a batch go out at once; the model limits how many
     are in flight, keeps the cache and counts the money. The same question with the same vote
     number has the same seed, so a cache answers it.
+
+    Attributes:
+        outages: "raised" by the first vote that the model cannot be reached for, or "left out":
+            that vote is unread, and only when it befalls all is it raised.
     """
 
     model: ChatModel
@@ -61,11 +65,15 @@ class Judge(Generic[Answer]):
     votes: int = 1
     temperature: float = 0.0
     max_tokens: int = 1024
+    outages: Literal["raised", "left out"] = "raised"
 
-    async def ask(self, given: Mapping[str, object]) -> Ballot[Answer]:
-        """Every vote on one question. Raises what the model raises (`InfraError`)."""
+    async def ask(
+        self, given: Mapping[str, object], images: Sequence[Image] = ()
+    ) -> Ballot[Answer]:
+        """Every vote on one question, with images beside it. Raises `InfraError`, see `outages`."""
         messages = self.template.render(given)
-        replies = await asyncio.gather(
+        messages[-1].images = list(images)
+        outcomes = await asyncio.gather(
             *(
                 self.model.chat(
                     messages,
@@ -75,15 +83,21 @@ class Judge(Generic[Answer]):
                     seed=derive_seed(0, self.template.name, vote),
                 )
                 for vote in range(self.votes)
-            )
+            ),
+            return_exceptions=self.outages == "left out",
         )
+        failed = [o for o in outcomes if isinstance(o, BaseException)]
+        for error in failed:
+            if not isinstance(error, InfraError) or len(failed) == len(outcomes):
+                raise error
+        replies = [o for o in outcomes if isinstance(o, ChatReply)]
         answers = [r.parsed for r in replies if isinstance(r.parsed, self.schema)]
         unread = [
             r.problem or f"no {self.schema.__name__} in {r.text[:80]!r}"
             for r in replies
             if not isinstance(r.parsed, self.schema)
         ]
-        return Ballot(answers, unread, list(replies))
+        return Ballot(answers, unread + [str(error) for error in failed], replies)
 
     async def ask_all(self, many: Sequence[Mapping[str, object]]) -> list[Ballot[Answer]]:
         """Many questions at once, in their order."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from agentrl.core import Score
 from agentrl.rewards.transforms.base import Batch
 
 
@@ -93,24 +94,32 @@ class Fade:
 
     c falls from 1 to 0 over `steps` steps ("linear", "cosine"), so that a dense reward ends in the
     outcome alone (paper 63). `of` names the part's score, `weight` what it was multiplied by.
+    With `check` the part is that check of the score instead of its value.
     """
 
     of: str
     steps: int
     weight: float = 1.0
     form: Literal["linear", "cosine"] = "linear"
+    check: str = ""
     name: str = "fade"
     _step: int = field(default=0, init=False)
 
     def apply(self, batch: Batch) -> dict[str, float]:
         c = decay(self._step, self.steps, self.form)
         self._step += 1
-        found = [e.scores.get(self.of) for e in batch.episodes]
-        part = np.array([0.0 if s is None or s.abstained else s.value for s in found])
+        part = np.array([self._part(e.scores.get(self.of)) for e in batch.episodes])
         total = np.abs(batch.values).mean()
         batch.values = batch.values - (1.0 - c) * self.weight * part
         share = c * self.weight * np.abs(part).mean() / total if total else 0.0
         return {"coefficient": c, "share": float(share)}
+
+    def _part(self, score: Score | None) -> float:
+        if score is None or score.abstained:
+            return 0.0
+        if not self.check:
+            return score.value
+        return sum(check.value for check in score.checks if check.name == self.check)
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self._step}

@@ -4,8 +4,9 @@ A cell is what a container is to the kernel: its own processes, mounts, network,
 host name, and its own control groups; but it is a fork of a Python that waits in the hive, which
 costs a twentieth of starting a container. Its first process is the same supervisor.
 
-Three parties, so that no cell ever inherits what another one did: this process relays bytes and
-sees everybody's; the nursery (`nursery.py`) has seen nobody's and makes the cells; the cells.
+Three parties, so that no cell ever inherits what another one did: this process relays the bytes of
+cells that have no connection of their own to the host, and may have seen them; the nursery
+(`nursery.py`) has seen nobody's and makes the cells; the cells.
 
 Frames: see `stream.py`. From the host: N new cell (JSON), C bytes for a cell, Q end a cell.
 To the host: S started, C bytes of a cell, G a cell is gone. The number is the cell's.
@@ -23,12 +24,14 @@ import socket
 from typing import Any, NoReturn
 
 from agentrl.sandboxes.inside import cgroups
-from agentrl.sandboxes.inside.stream import CHUNK, HIGH, Stream
+from agentrl.sandboxes.inside.stream import CHUNK, HIGH, Stream, join, reach
 from agentrl.sandboxes.inside.zygote import Zygote
 
 
 class Cell:
-    def __init__(self, pid: int, channel: socket.socket, groups: list[str]) -> None:
+    """`channel` is None where its bytes need no relay."""
+
+    def __init__(self, pid: int, channel: socket.socket | None, groups: list[str]) -> None:
         self.pid, self.channel, self.groups = pid, channel, groups
         self.pending = bytearray()
 
@@ -67,6 +70,8 @@ class Hive:
         if self.stream.outbox:
             poll.register(1, select.POLLOUT)
         for cell in self.cells.values():
+            if cell.channel is None:
+                continue
             events = select.POLLIN if len(self.stream.outbox) < HIGH else 0
             poll.register(cell.channel, events | (select.POLLOUT if cell.pending else 0))
         return {fd for fd, _ in poll.poll(100 if self.ending else None)}
@@ -75,7 +80,7 @@ class Hive:
         if 0 in ready:
             self.stream.receive()
         for number, cell in list(self.cells.items()):
-            if cell.channel.fileno() in ready:
+            if cell.channel is not None and cell.channel.fileno() in ready:
                 self.feed(cell)
                 self.pump(number, cell)
         if self.wake in ready:
@@ -95,7 +100,8 @@ class Hive:
             self.feed(cell)
 
     def make(self, number: int, spec: dict[str, Any]) -> None:
-        ours, theirs = socket.socketpair()
+        direct = reach(spec.pop("door"))
+        ours, theirs = (None, direct) if direct else socket.socketpair()
         groups: list[str] = []
         try:
             groups = self.groups.make(f"cell-{number}", spec["limits"])
@@ -103,16 +109,18 @@ class Hive:
             pid = self.nursery.ask(spec, (theirs.fileno(),) * 3)
         except OSError as error:
             self.ending += groups
-            ours.close()
+            if ours is not None:
+                ours.close()
             self.stream.send(b"G", number, str(error).encode())
             return
         finally:
             theirs.close()
-        ours.setblocking(False)
+        if ours is not None:
+            ours.setblocking(False)
         self.cells[number] = Cell(pid, ours, groups)
 
     def feed(self, cell: Cell) -> None:
-        while cell.pending:
+        while cell.pending and cell.channel is not None:
             try:
                 sent = cell.channel.send(cell.pending[:CHUNK])
             except BlockingIOError:
@@ -122,6 +130,7 @@ class Hive:
             del cell.pending[:sent]
 
     def pump(self, number: int, cell: Cell) -> None:
+        assert cell.channel is not None
         data = _read(cell.channel.fileno())
         if data:
             self.stream.send(b"C", number, data)
@@ -132,7 +141,8 @@ class Hive:
         """Ending a cell's first process ends all of it, its mounts and its network."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(cell.pid, signal.SIGKILL)
-        cell.channel.close()
+        if cell.channel is not None:
+            cell.channel.close()
         del self.cells[number]
         self.ending += cell.groups
         self.stream.send(
@@ -154,7 +164,7 @@ class Hive:
                     os._exit(1)
 
     def pump_rest(self, number: int, cell: Cell) -> None:
-        while data := _read(cell.channel.fileno()):
+        while cell.channel is not None and (data := _read(cell.channel.fileno())):
             self.stream.send(b"C", number, data)
 
 
@@ -171,4 +181,5 @@ def _read(fd: int) -> bytes | None:
 
 
 def main(config: dict[str, Any]) -> NoReturn:
+    join(config.get("door"))
     Hive(config).serve()

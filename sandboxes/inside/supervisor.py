@@ -10,13 +10,12 @@ Why Python and not bash: binary-safe framing, deadlines and a change of uid need
 programs this way, and a command costs no more than waking a shell that is already waiting.
 
 Frames (see `stream.py`; the number is the job's).
-From the host: R run, D stdin data, E stdin end, K kill, Z reset.
+From the host: R run, D stdin data, E stdin end, K kill, Z reset, L list what runs.
 To the host: S started, O output, X end of a job (JSON).
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -29,10 +28,12 @@ from typing import Any, NoReturn
 from agentrl.sandboxes.inside import processes
 from agentrl.sandboxes.inside.job import CHUNK, Job
 from agentrl.sandboxes.inside.spawning import Spawner
-from agentrl.sandboxes.inside.stream import HIGH, Stream
+from agentrl.sandboxes.inside.stream import HIGH, Stream, join
 
 STDIN_LIMIT = 64 << 20
 DISCARDED_PIPES = 64
+# The start of a shell costs more than a short command: while one runs, the other starts.
+SHELLS = 2
 
 
 class Supervisor:
@@ -46,7 +47,9 @@ class Supervisor:
         self.survivors: dict[int, bytes | None] = {}
         self.discard: list[int] = []
         self.stream = Stream(self.handle, self.stop)
-        self.warm: tuple[int, int, int] | None = None
+        self.warm: dict[int, tuple[int, int]] = {}
+        """Shells that wait for their script: pid -> output, script."""
+        self.prepared = False
         self.wake, wake_writer = os.pipe()
         for fd in (self.wake, wake_writer):
             os.set_blocking(fd, False)
@@ -82,6 +85,9 @@ class Supervisor:
             return
         if kind == b"Z":
             self.reset(number)
+            return
+        if kind == b"L":
+            self.tell(number)
             return
         job = self.jobs.get(number)
         if job is None:
@@ -122,17 +128,26 @@ class Supervisor:
             pipes = self.spawner.operation(spec["op"], spec["path"])
             job.pid, job.out, job.err, job.stdin = pipes
         else:
-            warm, self.warm = self.warm, None
-            job.pid, job.out, job.stdin = warm or self.spawner.shell()
+            self.prepared = False
+            if self.warm:
+                # The oldest, which has had the most time to start.
+                job.pid = next(iter(self.warm))
+                job.out, job.stdin = self.warm.pop(job.pid)
+            else:
+                job.pid, job.out, job.stdin = self.spawner.shell()
             job.pending += spec["command"].encode("utf-8", "surrogateescape")
             job.stdin_ended = True
             job.feed()
 
     def prepare(self) -> None:
-        """Have the next command's shell waiting."""
-        if self.warm is None:
-            with contextlib.suppress(OSError):
-                self.warm = self.spawner.shell()
+        """One more shell that waits for its command, until there are enough."""
+        self.prepared = len(self.warm) >= SHELLS
+        if not self.prepared:
+            try:
+                pid, *pipes = self.spawner.shell()
+                self.warm[pid] = (pipes[0], pipes[1])
+            except OSError:
+                self.prepared = True
 
     def pump(self, job: Job) -> bool:
         """Forward one chunk of output; False when there is none now."""
@@ -172,13 +187,12 @@ class Supervisor:
         while len(self.discard) > DISCARDED_PIPES:
             os.close(self.discard.pop(0))
         self.survivors = dict(processes.tree(self.below(), {}))
-        self.prepare()
 
     # Ending processes.
 
     def below(self, *, warm: bool = False) -> list[int]:
-        """Children that run something of the agent's; with the waiting shell when asked."""
-        keep = {self.spawner.zygote.pid, 0 if warm or self.warm is None else self.warm[0]}
+        """Children that run something of the agent's; with the waiting shells when asked."""
+        keep = {self.spawner.zygote.pid, *(() if warm else self.warm)}
         return [pid for pid in processes.children(os.getpid()) if pid not in keep]
 
     def kill_job(self, job: Job) -> None:
@@ -222,6 +236,16 @@ class Supervisor:
             time.sleep(0.0005)
         return False
 
+    def tell(self, number: int) -> None:
+        """What the agent left that is no file: its programs, but those kept for the host."""
+        jobs = {job.pid for job in self.jobs.values()}
+        left = processes.tree([pid for pid in self.below() if pid not in jobs], {})
+        what = f"{len(left)} programs run" if left else processes.ipc_left() if self.init else ""
+        if not what and self.init and os.path.isdir("/dev/mqueue") and os.listdir("/dev/mqueue"):
+            what = "message queues are left"
+        self.stream.send(b"X", number, json.dumps({"code": 0, "tail": what}).encode())
+        self.stream.flush()
+
     def reap(self) -> None:
         """Collect the exit codes of the dead."""
         while True:
@@ -233,10 +257,8 @@ class Supervisor:
                 return
             if pid == self.spawner.zygote.pid:
                 self.spawner.zygote.end()
-            if self.warm and pid == self.warm[0]:
-                os.close(self.warm[1])
-                os.close(self.warm[2])
-                self.warm = None
+            for fd in self.warm.pop(pid, ()):
+                os.close(fd)
             for job in self.jobs.values():
                 if job.pid == pid and job.code is None:
                     killed = os.WIFSIGNALED(status)
@@ -254,7 +276,7 @@ class Supervisor:
         problem = problem or self.spawner.wipe() or (processes.ipc_left() if self.init else "")
         self.stream.send(b"X", number, json.dumps({"code": 0, "tail": problem}).encode())
         self.stream.flush()
-        self.prepare()
+        self.prepared = False
 
     # The loop.
 
@@ -277,10 +299,15 @@ class Supervisor:
             poll.register(fd, select.POLLIN)
         deadlines = [job.deadline for job in jobs if job.deadline is not None]
         wait = (min(deadlines) - time.monotonic()) * 1000 + 1 if deadlines else None
+        if not self.prepared:
+            wait = 0
         return {fd for fd, _ in poll.poll(None if wait is None else max(0.0, wait))}
 
     def turn(self) -> None:
         ready = self.watch()
+        if not ready and not self.prepared:
+            self.prepare()
+            return
         if 0 in ready:
             self.stream.receive()
         for job in list(self.jobs.values()):
@@ -322,4 +349,5 @@ def main(config: dict[str, Any]) -> NoReturn:
 
         pr_set_child_subreaper = 36
         ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+    join(config.get("door"))
     Supervisor(config).serve()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -110,7 +111,75 @@ def test_replay_lists_what_failed_most(run: Path, capsys: pytest.CaptureFixture[
     assert main(["replay", str(run)]) == 0
     head, row, *_ = capsys.readouterr().out.splitlines()
     assert head.split("  ")[0] == "task"
-    assert row.split() == ["hard", "2", "2", "hard-0020"]
+    assert row.split() == ["hard", "2", "2", "-", "hard-0020"]
+
+
+def test_replay_says_why_in_clusters(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(run)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    head = next(n for n, line in enumerate(lines) if line.startswith("cause"))
+    cells = [cell.strip() for cell in lines[head + 1].split("  ") if cell]
+    assert cells == ["completed, tests fails, calls raised", "4", "hard", "hard-0010"]
+
+
+def test_two_attempts_stand_side_by_side(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with RunStore.open(run) as store:
+        other = episode("hard", 77, 1.0)
+        other.turns[1] = turn("fine", "edit", {"path": "a.py"}, ToolResult("changed"))
+        store.add_episodes(3, "train", [other])
+    assert main(["replay", str(run), "--compare", "hard-0010", "hard-0077"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "turn 0 is the same in both" in out
+    assert "I look at it." not in out
+    row = next(line for line in out.splitlines() if "fine" in line)
+    assert row.split(" | ") == ["broken \\ud800".ljust(38), "fine"]
+    assert any("no such file" in line and "changed" in line for line in out.splitlines())
+    assert any("tests: no" in line and "tests: yes" in line for line in out.splitlines())
+
+
+def test_an_episode_is_stepped_through(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = iter(["", "b", "q"])
+    monkeypatch.setattr("builtins.input", lambda question: next(keys))
+    assert main(["replay", str(run), "--episode", "hard-0010", "--steps"]) == 0
+    out = capsys.readouterr().out
+    assert [line[:10] for line in out.splitlines() if line.startswith("--- turn")] == [
+        "--- turn 0", "--- turn 1", "--- turn 0",
+    ]  # fmt: skip
+    assert "score reward" not in out
+
+    def closed(question: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", closed)
+    assert main(["replay", str(run), "--episode", "hard-0010", "--steps"]) == 0
+    assert "score reward" in capsys.readouterr().out
+
+
+def test_failures_are_exported(run: Path, tmp_path: Path) -> None:
+    def lines(kind: str) -> list[dict[str, Any]]:
+        out = tmp_path / f"{kind}.jsonl"
+        main(["replay", str(run), "--export", kind, "--out", str(out)])
+        return [json.loads(line) for line in out.read_text().splitlines()]
+
+    assert [line["id"] for line in lines("tasks")] == ["hard"]
+    assert lines("sft") == lines("dpo") == []
+    with RunStore.open(run) as store:
+        other = episode("hard", 77, 1.0)
+        other.turns[0].observations.append(Message("user", "psst", hint=True))
+        store.add_episodes(3, "train", [other])
+    (pair,) = lines("dpo")
+    assert [m["role"] for m in pair["prompt"]] == ["user"]
+    assert pair["chosen"][0]["tool_calls"][0]["function"]["name"] == "view"
+    assert [m["role"] for m in pair["rejected"]] == ["assistant", "tool"] * 2
+    (shown,) = lines("sft")
+    assert [m["role"] for m in shown["messages"]] == ["user", *["assistant", "tool"] * 2]
+    assert "psst" not in json.dumps(shown)
 
 
 def test_replay_shows_the_episodes_of_a_task(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,7 +221,7 @@ def test_replay_shows_an_episode_turn_by_turn(
         (["--episode", "zzz"], "no episode 'zzz'"),
         (["--task", "zzz"], "no episode of task 'zzz'"),
         (["--task", "hard", "--step", "9"], "no episode of task 'hard' at step 9"),
-        (["--again", "2"], "--again N needs --task ID"),
+        (["--again", "2"], "--again N needs to know what to try"),
     ],
 )
 def test_replay_of_what_is_not_there(

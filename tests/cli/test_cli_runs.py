@@ -14,6 +14,8 @@ from agentrl.store import RunStore
 
 ENVIRONMENT = '''\
 from agentrl import Environment, Score, Task, tool
+from agentrl.core import Message
+from agentrl.environments import Observation
 
 
 class Guess(Environment):
@@ -33,6 +35,18 @@ class Guess(Environment):
 
     def finish(self, episode):
         return {"resolved": episode.task.id != "never"}
+
+
+class Talk(Guess):
+    """Goes on whatever is said; how far it is can be read in what it answers."""
+
+    async def reset(self, task: Task):
+        self.said = 0
+        return task.prompt
+
+    async def step(self, turn):
+        self.said += 1
+        return Observation([Message("user", f"that was {self.said}")])
 
 
 class Solved:
@@ -95,6 +109,31 @@ def test_replay_runs_a_task_again(here: Path, capsys: pytest.CaptureFixture[str]
     assert out.count("=== never") == 3
     assert "resolved: false" in out
     assert out.endswith("3 episodes, 0% solved\n")
+
+
+def test_an_attempt_is_taken_up_before_it_went_wrong(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["train.steps=1", "train.tasks_per_step=4", "learner.group_size=2", "eval.samples=1"]
+    talk = ["environment.kind=cli_guess:Talk", "environment.max_turns=3"]
+    assert main(["train", "run.yaml", *small, *talk]) == 0
+    with RunStore.open("runs/run", read_only=True) as store:
+        id = store.failures("never")[0].episodes[0]
+    capsys.readouterr()
+    command = ["replay", "runs/run", "--episode", id, "--again", "2"]
+    assert main([*command, "--from", "wrong"]) == 0  # its first message was cut off by its length
+    out = capsys.readouterr().out
+    assert out.count("=== never") == 2
+    assert out.endswith("2 episodes, 0% solved\n")
+    assert main([*command, "--from", "2"]) == 0
+    assert capsys.readouterr().out.count("turns 0 to 1 are the same in both") == 2
+    assert main([*command, "--from", "1", "--beside", "sampling.temperature=0"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("the run's newest policy") == out.count("sampling.temperature=0") == 2
+    assert out.count("that was 3") == 4
+    assert out.endswith("2 episodes, 0% solved beside 2 episodes, 0% solved\n")
+    assert main([*command, "--from", "7"]) == 2
+    assert "'7' is no turn of this episode" in capsys.readouterr().err
 
 
 def test_a_missing_task_file_or_model_is_a_message(

@@ -44,13 +44,17 @@ def test_tasks_from_releases_hold(index, tmp_path: Path, capsys: pytest.CaptureF
     assert main([*command, "--json"]) == 0
     said = capsys.readouterr()
     assert "nobody ? -> ?: no task: no source distribution of nobody" in said.err
-    assert "wordy 1.2 -> 1.3: 2 tests fail before and pass after, 3 pass on both" in said.err
+    assert "wordy 1.2 -> 1.3: 2 single fixes" in said.err
+    assert said.err.count("1 tests fail before and pass after, 4 pass on both") == 2
     rows = [json.loads(line) for line in said.out.splitlines() if line.startswith("{")]
-    assert [bool(row["task"]) for row in rows] == [False, True]
+    assert [len(row["tasks"]) for row in rows] == [0, 2]
     assert main(["tasks", "verify", str(out), "--runs", "1"]) == 0
-    assert "1 of 1 tasks hold" in capsys.readouterr().out
-    (row,) = [json.loads(line) for line in (out.parent / "tasks.verified.jsonl").open()]
-    assert row["holds"]
+    assert "2 of 2 tasks hold" in capsys.readouterr().out
+    report = [json.loads(line) for line in (out.parent / "tasks.verified.jsonl").open()]
+    assert [row["holds"] for row in report] == [True, True]
+    whole = ["tasks", "from-releases", "wordy", "--whole", "--out", str(out), "--repeats", "1"]
+    assert main(whole) == 0
+    assert "wordy 1.2 -> 1.3: 2 tests fail before" in capsys.readouterr().err
 
 
 def test_releases_that_do_not_exist_are_named(index, tmp_path: Path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,18 @@ import pytest
 from openai_server import completion, fail, reply, say, serving
 from transformers import PreTrainedTokenizerFast
 
-from agentrl.core import ConfigError, Engine, Episode, InfraError, Message, Sampling, Score, Task
+from agentrl.core import (
+    ConfigError,
+    Engine,
+    Episode,
+    Image,
+    InfraError,
+    Message,
+    Sampling,
+    Score,
+    Task,
+    ToolResult,
+)
 from agentrl.engines import Budget, Endpoint, LiteLLMEngine
 from agentrl.engines.litellm import api_tokenizer
 from agentrl.environments import Environment
@@ -94,6 +106,46 @@ async def test_an_episode_runs_with_the_apis_own_calls_and_messages() -> None:
     assert other["tool_call_id"] == "api-1"
     assert "a" in other["content"]
     assert not engine.sessions
+
+
+class Eye(Environment):
+    """Shows a picture, and another when asked."""
+
+    async def reset(self, task: Task) -> list[Message]:
+        return [Message("user", task.prompt, images=[Image(b"first")])]
+
+    @tool
+    async def add(self, a: int, b: int) -> ToolResult:
+        """Look.
+
+        Args:
+            a: where.
+            b: and where.
+        """
+        return ToolResult(f"seen {a}", images=[Image(b"more", "image/jpeg")] * a)
+
+
+async def test_images_go_to_the_api_as_data_urls() -> None:
+    """Those of tools behind all results, where every API takes them."""
+    two = reply(calls('{"a": 1, "b": 2}', '{"a": 2, "b": 2}'))
+    async with serving(two, say("a cat")) as server:
+        engine = LiteLLMEngine(endpoint(server.base))
+        looking = replace(runner(engine), make_environment=Eye)
+        episode = await looking.run(Task("t", "what <|image|> is it?", "e"), seed=1)
+        await engine.close()
+    assert episode.status.value == "completed", episode.outcome
+    opening, later = server.requests
+    first = {"url": "data:image/png;base64,Zmlyc3Q="}
+    assert opening["messages"][-1]["content"] == [
+        {"type": "text", "text": "what <|image|> is it?"},
+        {"type": "image_url", "image_url": first},
+    ]
+    one, other, shown = later["messages"][-3:]
+    assert [m["content"] for m in (one, other)] == ["seen 1", "seen 2"]
+    more = {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,bW9yZQ=="}}
+    assert shown["role"] == "user"
+    assert shown["content"][1:] == [more] * 3
+    assert len(episode.segments[0].images) == 4
 
 
 async def test_nothing_may_be_learned_from_it_by_policy_gradient() -> None:

@@ -18,14 +18,14 @@ from agentrl.environments.swe import Grader, PackageError, SweEnvironment
 from agentrl.environments.swe.difficulty import difficulty, fix_size
 from agentrl.environments.swe.releases.changelog import read_changelog, section
 from agentrl.environments.swe.releases.history import Release, read_release
-from agentrl.environments.swe.releases.make import ReleaseSettings, task_of_pair
+from agentrl.environments.swe.releases.make import ReleaseSettings, tasks_of_pair
 from agentrl.environments.swe.releases.pair import lay_over
 from agentrl.environments.swe.releases.requirements import declared_requirements
 from agentrl.environments.swe.releases.settings import ini_options
 from agentrl.environments.swe.vetting import vet
 from agentrl.sandboxes import Limits
 
-SETTINGS = ReleaseSettings(repeats=2)
+SETTINGS = ReleaseSettings(repeats=2, split=False)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -48,8 +48,7 @@ def releases(folder: Path, new: dict[str, str | None] | None = None) -> tuple[Re
 async def test_a_pair_becomes_a_task_that_holds(pools, tmp_path: Path):
     old, new = releases(tmp_path)
     out = tmp_path / "tasks.jsonl"
-    made = await task_of_pair(old, new, out, pools, SETTINGS)
-    write_tasks(out, [made])
+    write_tasks(out, await tasks_of_pair(old, new, out, pools, SETTINGS))
     (task,) = read_tasks(out)
     assert task.reference["fail_to_pass"] == [
         "tests/test_longest.py::test_longest",
@@ -74,7 +73,7 @@ async def test_a_pair_becomes_a_task_that_holds(pools, tmp_path: Path):
 @docker_test
 async def test_the_agent_gets_the_older_release_and_its_own_fix_resolves(pools, tmp_path: Path):
     old, new = releases(tmp_path)
-    task = await task_of_pair(old, new, tmp_path / "tasks.jsonl", pools, SETTINGS)
+    (task,) = await tasks_of_pair(old, new, tmp_path / "tasks.jsonl", pools, SETTINGS)
     grader = Grader(pools)
     environment = SweEnvironment(pools, grader)
     try:
@@ -117,13 +116,15 @@ NONE = {
 async def test_why_a_pair_gives_no_task_is_said(pools, tmp_path: Path, reason):
     old, new = releases(tmp_path, NONE[reason])
     with pytest.raises(PackageError, match=reason):
-        await task_of_pair(old, new, tmp_path / "tasks.jsonl", pools, SETTINGS)
+        await tasks_of_pair(old, new, tmp_path / "tasks.jsonl", pools, SETTINGS)
 
 
 async def test_a_fix_that_is_too_large_is_refused_before_anything_runs(tmp_path: Path):
     old, new = releases(tmp_path)
     with pytest.raises(PackageError, match="the fix is too large: 6 lines in 1 files"):
-        await task_of_pair(old, new, tmp_path / "t.jsonl", None, ReleaseSettings(max_fix_lines=5))
+        await tasks_of_pair(
+            old, new, tmp_path / "t.jsonl", None, ReleaseSettings(max_release_lines=5)
+        )
 
 
 def test_the_fix_and_the_bug_are_opposite_and_only_source(tmp_path: Path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,19 @@ from agentrl.core import (
     InfraError,
     Sandbox,
     SandboxError,
+    Start,
+    Status,
     Task,
     ToolCall,
     Turn,
 )
 from agentrl.core.taskfile import read_tasks
+from agentrl.engines import ScriptedEngine
 from agentrl.environments.swe import Grader, SweEnvironment, SynthSettings, synthesise
 from agentrl.environments.swe.environment import NO_CALL
+from agentrl.episodes import Limits, Runner, Scheduler, dialect
+from agentrl.models import COMPACT_SPECIALS, ChatTokenizer, builtin_template, train_tokenizer
+from agentrl.rewards import TestsPass
 from agentrl.sandboxes import DockerPool
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
@@ -438,3 +444,76 @@ async def test_a_sandbox_that_dies_in_the_episode_is_no_verdict(pool, grader, ta
     with pytest.raises(InfraError):
         await environment.finish(Episode(task))
     await environment.close()
+
+
+def said(*calls: tuple[str, dict[str, Any]]) -> str:
+    """Calls as the policy writes them."""
+    written = [f"{name}({', '.join(f'{k}={v!r}' for k, v in a.items())})" for name, a in calls]
+    return f"[{', '.join(written)}]"
+
+
+def runner(pool: DockerPool, grader: Grader, *messages: str) -> Runner:
+    def script(seed: int) -> Generator[str, str, None]:
+        yield ""
+        for message in messages:  # noqa: UP028 (a tuple cannot be sent what is heard)
+            yield message
+
+    tokenizer = ChatTokenizer(
+        train_tokenizer(["repair it"], 280, COMPACT_SPECIALS, eos="<|end|>"),
+        builtin_template("compact"),
+        variables={"bos_token": COMPACT_SPECIALS[0]},
+    )
+    return Runner(
+        ScriptedEngine(script, tokenizer),
+        tokenizer,
+        dialect("pythonic"),
+        lambda: SweEnvironment(pool, grader),
+        TestsPass(),
+        Limits(turns=6, tokens=60_000, tokens_per_turn=2000),
+    )
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_a_repair_is_taken_up_in_the_middle(
+    pool: DockerPool, grader: Grader, task: Task, busy: bool
+) -> None:
+    """With a snapshot of the container; with recorded calls while a program of the agent runs."""
+    name, right = fix(task)
+    wrong = (name, {**right, "new": right["new"].replace(">", "!=")})
+    again = (name, {**right, "old": wrong[1]["new"]})
+    left = "mkdir -p notes && echo seen > notes/one && chmod 640 notes/one && ls -R ~ notes"
+    parent = await runner(
+        pool,
+        grader,
+        said(wrong, ("run_tests", {"target": TESTS})),
+        said(("shell", {"command": left + ("; sleep 300 & " if busy else "")})),
+        said(("undo", {})),
+        said(("submit", {})),
+    ).run(task, 1)
+    assert (parent.status, parent.outcome["resolved"]) == (Status.COMPLETED, False)
+
+    look = ("shell", {"command": "stat -c '%a %n' notes/one; git status --short; cat notes/one"})
+    attempt = runner(pool, grader, said(look, again), said(("submit", {})))
+    group = await Scheduler(attempt).fork(Start(parent, 2), 3, seed=0)
+    for fork in group.episodes:
+        assert fork.outcome.get("error") is None
+        assert fork.turns[2].results[0].text.splitlines()[-1] == "seen"
+        assert fork.outcome["resolved"]
+        assert fork.outcome["diff"].count("notes/one") == parent.outcome["diff"].count("notes/one")
+    how = sorted(e.branch["how"] for e in group.episodes)
+    assert how == (["replay"] * 3 if busy else ["replay", "snapshot", "snapshot"])
+    # What the editor can take back is part of the state.
+    undone = await runner(pool, grader, said(("undo", {})), said(("submit", {}))).run(
+        task, 3, Start(parent, 2)
+    )
+    assert undone.turns[2].results[0].text == parent.turns[2].results[0].text
+
+
+async def test_a_repair_whose_past_has_changed_is_not_taken_up(
+    pool: DockerPool, grader: Grader, task: Task
+) -> None:
+    clock = ("shell", {"command": "cat /proc/sys/kernel/random/uuid"})
+    run = runner(pool, grader, said(clock), said(("submit", {})))
+    parent = await run.run(task, 1)
+    fork = await run.run(task, 2, Start(parent, 1))
+    assert (fork.status, fork.cause) == (Status.INFRA_ERROR, "restore_diverged")

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from agentrl.environments.swe.tree import read_folder
 from agentrl.episodes import Limits, Runner, dialect
 from agentrl.episodes.gateway import AgentRunner, Gateway, Voice
 from agentrl.models import ChatTokenizer, builtin_template, train_tokenizer
-from agentrl.sandboxes import ProcessPool
+from agentrl.sandboxes import ProcessPool, ensure_image
 
 SYSTEM = "You can run bash commands."
 INSTANCE = "Solve this issue: {{task}}"
@@ -56,11 +56,29 @@ def script_of(task: Task):
     return script
 
 
-def mini_swe_agent(url: str, task: Task, folder: Path) -> dict[str, Any]:
+def local(folder: Path) -> Any:
+    from minisweagent.environments.local import LocalEnvironment
+
+    return LocalEnvironment(cwd=str(folder))
+
+
+def docker(folder: Path) -> Any:
+    """A container of its own, made and used by the package through the command line."""
+    from minisweagent.environments.docker import DockerEnvironment
+
+    given = ["--rm", "--network", "none", "--volume", f"{folder}:/repo"]
+    executable = shutil.which("docker") or shutil.which("podman")
+    return DockerEnvironment(
+        image=ensure_image(), cwd="/repo", run_args=given, executable=executable
+    )
+
+
+def mini_swe_agent(
+    url: str, task: Task, folder: Path, where: Callable[[Path], Any]
+) -> dict[str, Any]:
     """The package's own agent, model and environment; told nothing but where to find them."""
     os.environ |= {"MSWEA_SILENT_STARTUP": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     from minisweagent.agents.default import DefaultAgent
-    from minisweagent.environments.local import LocalEnvironment
     from minisweagent.models.litellm_model import LitellmModel
 
     model = LitellmModel(
@@ -68,7 +86,7 @@ def mini_swe_agent(url: str, task: Task, folder: Path) -> dict[str, Any]:
         model_kwargs={"api_base": f"{url}/v1", "api_key": "none"},
         cost_tracking="ignore_errors",
     )
-    environment = LocalEnvironment(cwd=str(folder))
+    environment = where(folder)
     agent = DefaultAgent(model, environment, system_template=SYSTEM, instance_template=INSTANCE)
     return {**agent.run(task.prompt), "messages": agent.messages}
 
@@ -103,7 +121,10 @@ class Replays(Environment):
 
 
 @pytest.mark.timeout(600)
-async def test_mini_swe_agent_repairs_a_task_and_is_recorded_token_for_token(tmp_path) -> None:
+@pytest.mark.parametrize("where", [local, pytest.param(docker, marks=pytest.mark.docker)])
+async def test_mini_swe_agent_repairs_a_task_and_is_recorded_token_for_token(
+    where, tmp_path
+) -> None:
     write_pocket(tmp_path / "source")
     settings = SynthSettings(
         count=4, per_function=4, operators=("comparison",), max_test_seconds=0.1, repeats=2
@@ -120,7 +141,7 @@ async def test_mini_swe_agent_repairs_a_task_and_is_recorded_token_for_token(tmp
             swe, folder = SweTask(task), tmp_path / "repo"
             async with grader.folders.agent(swe) as pristine:
                 shutil.copytree(pristine, folder)
-            kept.update(await asyncio.to_thread(mini_swe_agent, url, task, folder))
+            kept.update(await asyncio.to_thread(mini_swe_agent, url, task, folder, where))
             diff = tree_diff(swe, read_folder(folder)) or ""
             return {"diff": diff, **asdict(await grader.grade(task, diff))}
 

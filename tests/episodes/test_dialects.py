@@ -162,7 +162,12 @@ def test_values_without_quotes_are_read_by_their_types() -> None:
 
 
 DETECTED = {
-    **{"compact": "llama", "deepseek_r1": "deepseek", "deepseek_v3": "deepseek", "gemma": "hermes"},
+    **{
+        "compact": "pythonic",
+        "deepseek_r1": "deepseek",
+        "deepseek_v3": "deepseek",
+        "gemma": "hermes",
+    },
     **{"glm4": "hermes", "glm45": "glm", "llama3": "llama", "llama32_pythonic": "pythonic"},
     **{"mistral": "mistral", "qwen25": "hermes", "qwen3": "hermes", "qwen3_coder": "qwen_xml"},
     **{"qwen3_quiet": "hermes", "smollm2": "hermes"},

@@ -39,7 +39,7 @@ class Numbered(ScriptedEngine):
 
     turn = 0
 
-    async def generate(self, tokens, sampling, *, session="", seed=0) -> Generation:
+    async def generate(self, tokens, sampling, *, session="", seed=0, images=()) -> Generation:
         said = await super().generate(tokens, sampling, session=session, seed=seed)
         self.turn += 1
         said.logprobs = -(self.turn + np.arange(len(said.tokens)) / 1024).astype(np.float32)
@@ -269,7 +269,7 @@ class Thinks(Numbered):
         super().__init__(says(), tokenizer)
         self._ids = [*tokenizer.encode(text), tokenizer.end_of_turn]
 
-    async def generate(self, tokens, sampling, *, session="", seed=0) -> Generation:
+    async def generate(self, tokens, sampling, *, session="", seed=0, images=()) -> Generation:
         n = len(self._ids)
         ids, zeros = np.asarray(self._ids, np.int32), np.zeros(n, np.float32)
         return Generation(ids, zeros, np.zeros(n, np.int32), "stop")
@@ -290,7 +290,7 @@ class Flaky(Numbered):
 
     failures = 0
 
-    async def generate(self, tokens, sampling, *, session="", seed=0) -> Generation:
+    async def generate(self, tokens, sampling, *, session="", seed=0, images=()) -> Generation:
         if self.failures:
             self.failures -= 1
             raise InfraError("engine_lost", "gone")

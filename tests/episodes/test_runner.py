@@ -56,7 +56,9 @@ class Watched(ScriptedEngine):
         self.open: list[str] = []
         self.ended: list[str] = []
 
-    async def generate(self, tokens, sampling: Sampling, *, session="", seed=0) -> Generation:
+    async def generate(
+        self, tokens, sampling: Sampling, *, session="", seed=0, images=()
+    ) -> Generation:
         self.open.append(session)
         return await super().generate(tokens, sampling, session=session, seed=seed)
 
@@ -338,7 +340,7 @@ async def test_the_engine_was_given_what_the_record_holds() -> None:
     given = []
 
     class Notes(Watched):
-        async def generate(self, tokens, sampling, *, session="", seed=0):
+        async def generate(self, tokens, sampling, *, session="", seed=0, images=()):
             given.append((list(tokens), seed, sampling.stop))
             return await super().generate(tokens, sampling, session=session, seed=seed)
 

@@ -14,7 +14,7 @@ from agentrl.episodes import dialect
 from agentrl.models import load_policy
 from agentrl.sandboxes import ProcessPool
 from agentrl.tools import Editor, ToolError
-from examples.repair.agent import REPAIRS, Habits, edits, mediocre
+from examples.repair.agent import REPAIRS, Habits, edits, in_reach, mediocre
 from examples.repair.exercises import make_exercises
 from examples.repair.policy import make_policy, make_speechless_policy
 
@@ -27,9 +27,11 @@ VIEW = """calc.py
 8|    return x + high"""
 
 
-def play(replies: dict[str, str], seed: int, habits: Habits | None = None) -> list[str]:
+def play(
+    replies: dict[str, str], seed: int, habits: Habits | None = None, careful: float = 0.25
+) -> list[str]:
     """What the script says when every message beginning with a key is answered by its value."""
-    script = mediocre(seed, habits)
+    script = mediocre(seed, habits, careful)
     next(script)
     said, heard = [], "the issue"
     while True:
@@ -115,9 +117,9 @@ def test_the_script_is_the_same_for_a_seed_and_ends_by_submitting():
 
 def test_the_script_submits_once_the_tests_pass():
     replies = {"[view": VIEW, "[run_tests": "4 passed", "[edit": "5|    changed"}
-    habits = Habits(tests_first=0.0, submits_untested=0.0, gives_up=0.0)
+    habits = Habits(submits_untested=0.0, gives_up=0.0)
     for seed in range(10):
-        said = play(replies, seed, habits)
+        said = play(replies, seed, habits, careful=0.0)
         assert [text[:5] for text in said] == ["[view", "[edit", "[run_", "[subm"]
 
 
@@ -152,3 +154,24 @@ def test_the_throw_away_tokenizer_spells_everything(tmp_path):
     make_speechless_policy(tmp_path / "bytes")
     tokenizer = load_policy(tmp_path / "bytes").tokenizer
     assert tokenizer.decode(tokenizer.encode_plain("é <|end|> 12\n")) == "é <|end|> 12\n"
+
+
+def test_a_careful_day_begins_with_the_tests_and_tries_every_edit_once():
+    replies = {"[view": VIEW, "[run_tests": "1 failed", "[edit": "5|    changed"}
+    said = play(replies, 0, careful=1.0)
+    tried = [text for text in said if text.startswith("[edit")]
+    assert said[0] == "[run_tests()]"
+    assert len(tried) == 6, "five edits, one of them on two lines"
+    assert [text[:5] for text in said].count("[undo") == len(tried)
+    assert said[-1] == "[submit()]"
+
+
+def test_a_task_is_in_reach_when_one_edit_of_the_script_is_its_repair():
+    def patch(bad: str, good: str) -> str:
+        return f"--- a/m.py\n+++ b/m.py\n@@ -1,2 +1,2 @@\n def f(n):\n-{bad}\n+{good}\n"
+
+    assert in_reach(patch("    return n < 1", "    return n > 1"))
+    assert in_reach(patch("    if a is not None:", "    if a is None:"))
+    assert not in_reach(patch("    return n < 1", "    return n <= 1"))
+    assert not in_reach(patch("    return a & b & c", "    return a | b & c"))
+    assert not in_reach(patch("    return 1", "    return -1"))

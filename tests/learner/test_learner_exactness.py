@@ -13,10 +13,10 @@ from learner_kit import VOCAB, close, episode, gradient_of, group, learner, tiny
 
 from agentrl.core import Group
 from agentrl.learner import LearnerSettings
-from agentrl.learner.head import CHUNK, naive_token_logprobs, token_logprobs
 from agentrl.learner.pack import pack, schedule
 from agentrl.learner.rows import Row, make_rows
 from agentrl.learner.trunk import Trunk
+from agentrl.models.logprobs import CHUNK, naive_token_logprobs, token_logprobs
 
 ALGORITHMS = ["grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce++", "gigpo"]
 

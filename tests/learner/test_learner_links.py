@@ -19,13 +19,15 @@ from learner_kit import (
     tiny_model,
 )
 
-from agentrl.core import Episode, Group, Origin
+from agentrl.core import Episode, Group, Origin, Task
 from agentrl.learner import LearnerSettings
 from agentrl.learner.hindsight import Memory, change
 from agentrl.learner.influence import emphasis, influence
 from agentrl.learner.link import link_credit, link_loss
 from agentrl.learner.rows import make_rows
 from agentrl.learner.settings import HiddenReward, Hindsight, Link
+
+TASK = Task(id="one", prompt="")
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -163,7 +165,7 @@ def test_what_the_policy_did_not_draw_has_a_coefficient_of_its_own() -> None:
 def test_gamma_is_a_quantile_of_the_step_whatever_the_micro_batches() -> None:
     subject = learner(algorithm="guide")
     rows = subject._rows(hinted_groups()[0].episodes)
-    assert [r.foreign for r in rows] == [True, False, True, False]
+    assert [bool(r.foreign.all()) for r in rows] == [True, False, True, False]
     shaped = subject._shaped(rows).off_policy
     assert shaped is not None
     (whole,) = subject.looks.micro_batches([rows[0], rows[2]])
@@ -233,15 +235,35 @@ def test_second_look_by_hand() -> None:
     assert change([0.1, 0.2, 0.3], 0.5, 4) == 0.0
     assert change([0.2] * 4, 0.5, 4) == 0.0
     memory = Memory(Hindsight(window=4, least=4))
-    memory.means = [0.1, 0.2, 0.3, 0.4]
-    assert memory.feedback(0.0) == pytest.approx(-0.19365, abs=1e-4)
-    assert memory.means == [0.2, 0.3, 0.4, 0.0]
+    memory.means = {"": [0.1, 0.2, 0.3, 0.4]}
+    assert memory.feedback(np.zeros(1), [TASK]) == pytest.approx(-0.19365, abs=1e-4)
+    assert memory.means == {"": [0.2, 0.3, 0.4, 0.0]}
 
 
 def test_small_changes_are_no_news() -> None:
     memory = Memory(Hindsight(window=4, least=4, threshold=2.0))
-    memory.means = [0.1, 0.2, 0.3, 0.4]
-    assert memory.feedback(0.5) == 0.0
+    memory.means = {"": [0.1, 0.2, 0.3, 0.4]}
+    assert memory.feedback(np.array([0.5]), [TASK]) == 0.0
+
+
+@pytest.mark.parametrize(("kind", "lowest", "highest"), [("env", 0.0, 0.0), ("", 2.0, 3.0)])
+def test_another_mix_of_tasks_taken_for_progress(kind: str, lowest: float, highest: float) -> None:
+    """Easy tasks pay 0.8 and hard ones 0.2 at every step; then there are more easy ones."""
+    easy, hard = (Task(id=n, prompt="", metadata={"env": n}) for n in ("easy", "hard"))
+    memory = Memory(Hindsight(window=4, least=4, kind=kind))
+    for noise in (0.01, -0.01, 0.02, -0.02):
+        pay = np.array([0.8, 0.8, 0.2, 0.2]) + noise
+        assert memory.feedback(pay, [easy, easy, hard, hard]) == 0.0
+    after = memory.feedback(np.array([0.8, 0.8, 0.8, 0.2]), [easy, easy, easy, hard])
+    assert lowest - 1e-9 <= after <= highest + 1e-9
+
+
+def test_changes_of_kinds_of_tasks_add_up_by_their_shares() -> None:
+    tasks = [Task(id=str(i), prompt="", environment=e) for i, e in enumerate("aab")]
+    memory = Memory(Hindsight(window=4, least=4, limit=10.0))
+    memory.means = {"a": [0.1, 0.2, 0.3, 0.4], "b": [0.1, 0.2, 0.3, 0.4]}
+    both = memory.feedback(np.array([0.5, 0.5, 0.25]), tasks)
+    assert both == pytest.approx(2 * 1.9365 / np.sqrt(5), abs=1e-4)  # b did not change
 
 
 def test_second_look_beside_a_critic() -> None:

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from agentrl.core import ConfigError, Group
 from agentrl.learner import LearnerSettings
-from agentrl.learner.head import CHUNK, full_divergence, tempered_logprobs
+from agentrl.models.logprobs import CHUNK, full_divergence, tempered_logprobs
 
 
 def rng(seed: int = 0) -> np.random.Generator:

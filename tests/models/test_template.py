@@ -85,7 +85,7 @@ def test_the_compact_template_is_compact(hf_tokenizer: PreTrainedTokenizerFast) 
     chat = ChatTokenizer(hf_tokenizer, builtin_template("compact"))
     assert chat.render(TALK[1:4], TOOLS, generation_prompt=True) == (
         "<|system|>view(path, line)\nsubmit()<|end|><|user|>It fails & <breaks>.\n<|end|>"
-        '<|assistant|>I look.\n{"name": "view", "arguments": {"path": "é.py", "line": 3}}<|end|>'
+        '<|assistant|>I look.\n[view(path="é.py", line=3)]<|end|>'
         "<|tool|>1 | x\n<|end|><|assistant|>"
     )
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from agentrl.learner import PRESETS, credit, diagnostics, hindsight, influence, losses
+from agentrl.learner import PRESETS, credit, hindsight, influence, losses
 from agentrl.papers import check
+from agentrl.training import diagnostics
 
 Break = Callable[[pytest.MonkeyPatch], None]
 

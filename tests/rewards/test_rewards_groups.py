@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentrl.core import ConfigError, Group, InfraError, Score, ToolCall
-from agentrl.papers.kit.toys import episode
+from agentrl.papers.kit.toys import Fixed, episode
 from agentrl.rewards import build_plan, judge
 from agentrl.rewards.automata.ltlf import Ltlf, negate, parse_ltl
 from agentrl.rewards.automata.machine import RewardMachine, Transition
@@ -29,7 +29,13 @@ from agentrl.rewards.process.checklist import (
     step_advantages,
     turn_credit,
 )
-from agentrl.rewards.process.tiers import Tiered, box_closeness, grid_closeness, tier
+from agentrl.rewards.process.proximity import (
+    ClickProximity,
+    GridProximity,
+    box_closeness,
+    grid_closeness,
+)
+from agentrl.rewards.process.tiers import Tiered, tier
 from agentrl.rewards.transforms import transform_rewards
 from agentrl.rewards.transforms.constraints import Constraints
 from agentrl.rewards.transforms.filters import SkewFilter, StdFilter
@@ -259,6 +265,65 @@ def test_tiers_by_their_numbers(rewards_kit):
 
     assert value(1, 0) == 1 > value(0, 1) == 0.5
     assert value(0, 0.55) == value(0, 0.7), "jitter inside a tier changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("click", "field", "reached"),
+    [
+        ((50, 50), 1.0, 1.0),
+        ((60, 50), 0.8825, 1.0),
+        ((70, 50), 0.6065, 2 / 3),
+        ((70, 60), 0.3679, 1 / 3),
+        ((100, 50), 0.0439, 0.0),
+    ],
+)
+def test_a_click_in_the_field_of_its_box(rewards_kit, click, field, reached):
+    """Paper 21's numbers: a box of sigma (20, 10) around (50, 50)."""
+    e = rewards_kit.episode(["x"], reference={"boxes": [[30, 40, 70, 60]]})
+    e.outcome["rounds"] = [{"round": 1, "turn": 0, "point": list(click)}]
+    near = ClickProximity()
+    assert asyncio.run(near.score(e)).value == pytest.approx(field, abs=5e-5)
+    reward = Tiered(rewards_kit.Fixed(0.0), near)
+    assert asyncio.run(judge(reward, e)).value == pytest.approx(0.5 * reached)
+    plain = Tiered(rewards_kit.Fixed(0.0), near, tiers=[])
+    assert asyncio.run(judge(plain, e)).value == pytest.approx(0.5 * field, abs=5e-5)
+
+
+def test_clicks_are_held_against_boxes_in_their_order(rewards_kit):
+    boxes = [[0, 0, 10, 10], [100, 0, 110, 10]]
+    e = rewards_kit.episode(["a", "b", "c"], reference={"boxes": boxes})
+    points = [[5, 5], None, [5, 5]]
+    e.outcome["rounds"] = [{"round": n, "turn": n, "point": p} for n, p in enumerate(points)]
+    score = asyncio.run(ClickProximity().score(e))
+    assert score.steps == pytest.approx([1.0, 0.0, 0.0])
+    assert score.value == pytest.approx(0.5)
+    e.outcome["rounds"] = []
+    assert asyncio.run(ClickProximity().score(e)).value == 0
+    e.task.reference = {}
+    assert asyncio.run(judge(Tiered(rewards_kit.Fixed(1.0), ClickProximity()), e)).abstained
+
+
+def test_grids_by_blocks_in_thirds(rewards_kit):
+    wanted = [[1] * 6 for _ in range(3)]
+    for wrong, value in ((0, 1.0), (1, 5 / 6), (3, 5 / 6), (4, 4 / 6), (7, 0.5), (9, 0.5)):
+        given = [row[:] for row in wanted]
+        for cell in range(wrong):
+            given[cell // 3][cell % 3] = 0
+        e = rewards_kit.episode([], reference={"grid": wanted}, outcome={"grid": given})
+        assert asyncio.run(GridProximity().score(e)).value == pytest.approx(value)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.lists(st.floats(0.01, 0.99), min_size=1, max_size=5))
+def test_every_success_outranks_every_failure(good, bad, edges):
+    steps = len(edges)
+    tiers = [k / steps for k in range(steps + 1)]
+
+    def value(outcome: float, near: float) -> float:
+        parts = Fixed(outcome), Fixed(near, name="near")
+        reward = Tiered(*parts, alpha=0.99, edges=sorted(edges), tiers=tiers)
+        return asyncio.run(judge(reward, episode(["x"]))).value
+
+    assert value(1, good) > value(0, bad)
 
 
 def test_tiers_that_could_rank_a_failure_first_are_refused(rewards_kit):

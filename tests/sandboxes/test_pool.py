@@ -64,7 +64,7 @@ async def test_never_more_than_the_bound(pool: Pool) -> None:
 async def test_fresh_is_never_a_used_one_and_never_waits_for_episodes(pool: Pool) -> None:
     used = [await pool.acquire(), await pool.acquire()]
     seen = set(map(id, used))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         fresh = await pool.fresh()
     assert id(fresh) not in seen
     await pool.release(used[0])

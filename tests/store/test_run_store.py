@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import threading
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +20,7 @@ from agentrl.core import (
     Episode,
     Image,
     Message,
+    PlacedImage,
     Score,
     Segment,
     Status,
@@ -48,16 +51,20 @@ def arrays(draw: Any, dtype: str, length: int) -> np.ndarray:
     return np.frombuffer(bytearray(raw), dtype)
 
 
+images = st.builds(Image, st.binary(max_size=8), text)
+
+
 @st.composite
 def segments(draw: Any) -> Segment:
     n = draw(st.integers(0, 20))
     origin = np.array(draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)), np.uint8)
     kinds = ("<i4", "<f4", "<i2", "<i4")
     tokens, logprobs, turn, weights = (draw(arrays(kind, n)) for kind in kinds)
-    return Segment(tokens, origin, logprobs, turn, weights)
+    bounds = st.integers(0, n)
+    placed = draw(st.lists(st.builds(PlacedImage, bounds, bounds, images), max_size=2))
+    return Segment(tokens, origin, logprobs, turn, weights, placed)
 
 
-images = st.builds(Image, st.binary(max_size=8), text)
 calls = st.builds(ToolCall, text, json_dicts, text, text, st.none() | text)
 results = st.builds(ToolResult, text, st.booleans(), st.none() | text, floats, st.lists(images))
 messages = st.builds(
@@ -304,3 +311,36 @@ def test_a_damaged_database_is_named(store: RunStore) -> None:
     (store.directory / "run.db").write_bytes(b"not a database" * 1000)
     with pytest.raises(StoreError, match="opening the run's database failed"):
         RunStore.open(store.directory)
+
+
+def test_an_image_is_stored_once_however_often_it_is_shown(tmp_path):
+    image = Image(bytes(range(256)) * 400)
+    placed = [PlacedImage(0, 2, image)]
+    none = np.zeros(0, np.int32)
+    segment = Segment(none, none, none, none, none, placed)
+    shown = Message("user", "look", images=[image, image])
+    episode = Episode(Task("t", ""), prompt=[shown], segments=[segment, segment])
+    with RunStore.create(tmp_path / "run", {}) as store:
+        store.add_episodes(0, "train", [episode] * 20)
+        again = list(store.episodes())
+    assert len(again) == 20
+    assert all(same(e.prompt, episode.prompt) for e in again)
+    assert all(same(e.segments, episode.segments) for e in again)
+    size = (tmp_path / "run" / "run.db").stat().st_size
+    assert size < 3 * len(image.data)
+
+
+def test_a_run_from_before_images_had_a_table_is_read_and_written(tmp_path):
+    old = Episode(Task("t", ""), prompt=[Message("user", "hi")])
+    with RunStore.create(tmp_path / "run", {}) as store:
+        store.add_episodes(0, "train", [old])
+    with contextlib.closing(sqlite3.connect(tmp_path / "run" / "run.db")) as database:
+        database.executescript(
+            "DROP TABLE images; DROP TABLE segment_images; PRAGMA user_version = 1;"
+        )
+    with RunStore.open(tmp_path / "run", read_only=True) as store:
+        assert [e.prompt for e in store.episodes()] == [old.prompt]
+    seen = Episode(Task("t", ""), prompt=[Message("user", "hi", images=[Image(b"x")])])
+    with RunStore.open(tmp_path / "run") as store:
+        store.add_episodes(1, "train", [seen])
+        assert [e.prompt for e in store.episodes()] == [old.prompt, seen.prompt]

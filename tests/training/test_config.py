@@ -120,7 +120,10 @@ def test_an_environment_of_your_own(write: Any) -> None:
         ("environment.sandbox.memory=1", ["environment.sandbox.memory: unknown", "memory_mb?"]),
         (
             "environment={}",
-            ["environment.kind: is missing; allowed: swe, search, simulated, agent, module:Name"],
+            [
+                "environment.kind: is missing; allowed: swe, search, simulated, gui, agent, "
+                "module:Name",
+            ],
         ),
         ("environment=swe", ["environment: must be a mapping with a kind, is 'swe'"]),
         ("tasks={}", ["tasks.train: is missing (Tasks to train on)"]),

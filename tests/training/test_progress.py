@@ -13,11 +13,21 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from agentrl.core import AgentRLError, Episode, Score, SegmentBuilder, Status, Task, ToolCall, Turn
+from agentrl.core import (
+    AgentRLError,
+    Episode,
+    Score,
+    SegmentBuilder,
+    Status,
+    Task,
+    ToolCall,
+    Turn,
+    solved,
+)
 from agentrl.store import RunStore
 from agentrl.training.live import clock, panel, sparkline, watch
 from agentrl.training.plots import draw, plot_run
-from agentrl.training.progress import Progress, solved
+from agentrl.training.progress import Progress
 
 
 class Clock:

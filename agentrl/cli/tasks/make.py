@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 if TYPE_CHECKING:
     from agentrl.core import Task
 
-KINDS = ("maze", "sql", "verify", "logic", "beam", "chain")
+KINDS = {
+    "maze": "maze",
+    "sql": "sql",
+    "verify": "verify",
+    "logic": "logic",
+    "beam": "beam",
+    "chain": "chain",
+    "world": "gui.world",
+}
 
 
 def add_command(actions: Any) -> None:
@@ -41,7 +49,7 @@ def _make(options: argparse.Namespace) -> int:
 
 def _tasks(kind: str, count: int, seed: int, given: list[str]) -> Iterator[Task]:
     maker: Callable[..., Iterator[Task]]
-    maker = import_module(f"agentrl.environments.{kind}").make_tasks
+    maker = import_module(f"agentrl.environments.{KINDS[kind]}").make_tasks
     return maker(count, seed=seed, **_knobs(maker, given))
 
 

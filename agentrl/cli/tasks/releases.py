@@ -33,8 +33,13 @@ def add_command(actions: Any) -> None:
         "--last", type=int, default=3, metavar="N", help="pairs to try of each package (default 3)"
     )
     command.add_argument(
-        "--count", type=int, default=1, metavar="N", help="tasks of each package, at most (1)"
-    )
+        "--count", type=int, default=1, metavar="N",
+        help="stop after so many pairs of a package that gave tasks (1)",
+    )  # fmt: skip
+    command.add_argument(
+        "--whole", action="store_true",
+        help="one task of a pair, also where its tests tell single fixes apart",
+    )  # fmt: skip
     command.add_argument(
         "--max-fix-lines", type=int, default=600, metavar="N", help="refuse larger fixes (600)"
     )
@@ -49,7 +54,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         for attempt in report.attempts:
             row = asdict(attempt)
-            row["task"] = attempt.task.id if attempt.task else None
+            row["tasks"] = [task.id for task in attempt.tasks]
             print(json.dumps(row))
     tried = len(report.attempts)
     print(f"{len(report.tasks)} tasks from {tried} pairs of releases", file=sys.stderr)
@@ -67,6 +72,7 @@ async def _make(options: argparse.Namespace) -> ReleaseReport:
     settings = ReleaseSettings(
         last=options.last,
         wanted=options.count,
+        split=not options.whole,
         repeats=options.repeats,
         max_fix_lines=options.max_fix_lines,
     )
@@ -84,13 +90,20 @@ async def _make(options: argparse.Namespace) -> ReleaseReport:
 
 def _show(attempt: Attempt) -> None:
     pair = f"{attempt.package} {attempt.old} -> {attempt.new}"
-    if attempt.task is None:
+    if not attempt.tasks:
         print(f"{pair}: no task: {attempt.reason}", file=sys.stderr)
         return
-    found, reference = attempt.task.metadata, attempt.task.reference
-    print(
-        f"{pair}: {len(reference['fail_to_pass'])} tests fail before and pass after,"
-        f" {len(reference['pass_to_pass'])} pass on both; a fix of {found['fix_lines']} lines in"
-        f" {found['fix_files']} files; issue from the {found['issue_from']}",
-        file=sys.stderr,
-    )
+    single = sum(task.metadata["single_fix"] for task in attempt.tasks)
+    if single:
+        print(f"{pair}: {single} single fixes", file=sys.stderr)
+    for task in attempt.tasks:
+        found, reference = task.metadata, task.reference
+        print(
+            f"{f'  {task.id}' if single else pair}:"
+            f" {len(reference['fail_to_pass'])} tests fail before and pass after,"
+            f" {len(reference['pass_to_pass'])} pass on both; a fix of {found['fix_lines']} lines"
+            f" in {found['fix_files']} files; issue from the {found['issue_from']}",
+            file=sys.stderr,
+        )
+    for note in attempt.notes:
+        print(f"  {note}", file=sys.stderr)

@@ -20,16 +20,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agentrl.core import ConfigError, Generation, InfraError, Sampling, TokenScores
+from agentrl.core import (
+    ConfigError,
+    Generation,
+    Image,
+    InfraError,
+    PlacedImage,
+    Sampling,
+    TokenScores,
+)
 from agentrl.core.engine import FinishReason
 from agentrl.engines.litellm.client import Client, Endpoint
 from agentrl.engines.litellm.limits import Budget
+from agentrl.engines.litellm.wire import content_parts
 
 if TYPE_CHECKING:
     from agentrl.models import ChatTokenizer
 
 _ROLES = ("system", "user", "assistant", "tool")
-_SPECIALS = ("<|tools|>", *(f"<|{role}|>" for role in _ROLES), "<|end|>")
+_IMAGE = "<|image|>"
+_SPECIALS = ("<|tools|>", *(f"<|{role}|>" for role in _ROLES), _IMAGE, "<|end|>")
 _CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 _VOCABULARY = 4096
 # Modules of the standard library with much English and much code; what they are matters little.
@@ -46,7 +56,19 @@ def api_tokenizer() -> ChatTokenizer:
 
     texts = [inspect.getsource(import_module(name)) for name in _TEXTS]
     hf = train_tokenizer(texts, _VOCABULARY, specials=_SPECIALS)
-    return ChatTokenizer(hf, builtin_template("api"))
+    return ChatTokenizer(hf, builtin_template("api"), vision=_OneToken(hf))
+
+
+class _OneToken:
+    """An image is one token here: the API is given the image itself."""
+
+    placeholder = _IMAGE
+
+    def __init__(self, hf: Any) -> None:
+        self._id = int(hf.convert_tokens_to_ids(_IMAGE))
+
+    def tokens_of(self, image: Image) -> list[int]:
+        return [self._id]
 
 
 class LiteLLMEngine:
@@ -81,6 +103,7 @@ class LiteLLMEngine:
         *,
         session: str = "",
         seed: int = 0,
+        images: SequenceOf[PlacedImage] = (),
     ) -> Generation:
         """The model's next message; "length" when the provider cut it at `sampling.max_tokens`.
 
@@ -90,7 +113,7 @@ class LiteLLMEngine:
         if self._closed:
             raise InfraError("engine_lost", "the engine is closed", where="litellm engine")
         said = self._said.setdefault(session, []) if session else []
-        messages, tools = self._read([int(t) for t in tokens], said)
+        messages, tools = self._read([int(t) for t in tokens], said, images)
         parameters: dict[str, Any] = {
             "temperature": sampling.temperature,
             "max_tokens": sampling.max_tokens,
@@ -112,6 +135,7 @@ class LiteLLMEngine:
         *,
         entropy: bool = False,
         hidden: bool = False,
+        images: SequenceOf[PlacedImage] = (),
     ) -> TokenScores:
         raise ConfigError("an API model gives no probabilities of given tokens")
 
@@ -143,7 +167,10 @@ class LiteLLMEngine:
         return response
 
     def _read(
-        self, tokens: list[int], said: list[dict[str, Any]]
+        self,
+        tokens: list[int],
+        said: list[dict[str, Any]],
+        images: SequenceOf[PlacedImage] = (),
     ) -> tuple[list[dict[str, Any]], list[Any]]:
         """The messages and tools that the ids stand for.
 
@@ -151,18 +178,25 @@ class LiteLLMEngine:
         ids of calls, signatures of its thoughts. A record that was begun elsewhere is read from
         the text.
         """
-        parts: list[tuple[str, list[int]]] = []
-        for token in tokens:
+        parts: list[tuple[str, list[int], list[Image]]] = []
+        shown = {placed.start: placed.image for placed in images}
+        for at, token in enumerate(tokens):
             if token in self._roles:
-                parts.append((self._roles[token], []))
+                parts.append((self._roles[token], [], []))
+            elif parts and at in shown:
+                parts[-1][2].append(shown[at])
             elif parts and token != self.tokenizer.end_of_turn:
                 parts[-1][1].append(token)
-        # The last one is the generation prompt, behind which the answer goes.
-        texts = [(role, self.tokenizer.decode(ids)) for role, ids in parts[:-1]]
         messages: list[dict[str, Any]] = []
         tools: list[Any] = []
         turn, open_calls = 0, iter(())
-        for role, text in texts:
+        of_tools: list[Image] = []
+        # The last one is the generation prompt, behind which the answer goes.
+        for role, ids, seen in parts[:-1]:
+            text = self.tokenizer.decode(ids)
+            if role != "tool":
+                messages += _shown_by_tools(of_tools)
+                of_tools = []
             if role == "tools":
                 tools = json.loads(text)
             elif role == "assistant":
@@ -173,9 +207,10 @@ class LiteLLMEngine:
                 turn += 1
             elif role == "tool":
                 messages.append(_read_result(text, next(open_calls, None)))
+                of_tools += seen
             else:
-                messages.append({"role": role, "content": text})
-        return messages, tools
+                messages.append({"role": role, "content": content_parts(text, seen)})
+        return messages + _shown_by_tools(of_tools), tools
 
     def _generation(self, message: dict[str, Any], cut: bool) -> Generation:
         ids = self.tokenizer.encode_plain(_text_of(message))
@@ -188,6 +223,12 @@ class LiteLLMEngine:
             np.full(len(ids), -1, np.int32),
             reason,
         )
+
+
+def _shown_by_tools(images: list[Image]) -> list[dict[str, Any]]:
+    """Most APIs take text only from a tool: the user shows its images, behind all results."""
+    text = "What the tools above have shown:"
+    return [{"role": "user", "content": content_parts(text, images)}] if images else []
 
 
 def _text_of(message: dict[str, Any]) -> str:

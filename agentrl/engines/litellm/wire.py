@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from agentrl.core import Message
+from agentrl.core import Image, Message
 
 
 def wire_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -16,7 +16,10 @@ def wire_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def _wire(message: Message) -> dict[str, Any]:
-    out: dict[str, Any] = {"role": message.role, "content": _content(message)}
+    out: dict[str, Any] = {
+        "role": message.role,
+        "content": content_parts(message.content, message.images),
+    }
     if message.calls:
         out["tool_calls"] = [
             {
@@ -36,11 +39,12 @@ def _wire(message: Message) -> dict[str, Any]:
     return out
 
 
-def _content(message: Message) -> str | list[dict[str, Any]]:
-    if not message.images:
-        return message.content
-    parts: list[dict[str, Any]] = [{"type": "text", "text": message.content}]
-    for image in message.images:
+def content_parts(text: str, images: Sequence[Image]) -> str | list[dict[str, Any]]:
+    """A content as the wire has it: text, or parts with the images as data URLs."""
+    if not images:
+        return text
+    parts: list[dict[str, Any]] = [{"type": "text", "text": text}]
+    for image in images:
         data = base64.b64encode(image.data).decode("ascii")
         url = f"data:{image.media_type};base64,{data}"
         parts.append({"type": "image_url", "image_url": {"url": url}})

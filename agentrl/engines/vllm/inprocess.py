@@ -14,9 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agentrl.core import AgentRLError, ConfigError, Generation, InfraError, Sampling, TokenScores
+from agentrl.core import (
+    AgentRLError,
+    ConfigError,
+    Generation,
+    InfraError,
+    PlacedImage,
+    Sampling,
+    TokenScores,
+)
 from agentrl.engines.tokens import checked_tokens
 from agentrl.engines.vllm.checks import Probe, as_tensors, checkpoint_shapes
+from agentrl.engines.vllm.images import prompt_of
 from agentrl.engines.vllm.llm import read_generation, start
 from agentrl.engines.vllm.reading import (
     check_span,
@@ -60,7 +69,7 @@ class VLLMEngine:
 
     Args:
         probe: compared after every update; None: nothing is compared.
-        tokenizer: for `encode`; vLLM itself is never given text.
+        tokenizer: for `encode` and for images; vLLM itself is never given text.
     """
 
     def __init__(
@@ -109,6 +118,7 @@ class VLLMEngine:
         *,
         session: str = "",
         seed: int = 0,
+        images: SequenceOf[PlacedImage] = (),
     ) -> Generation:
         """Continue `tokens`; see `Engine`. Log-probabilities are at temperature 1.
 
@@ -128,7 +138,7 @@ class VLLMEngine:
             adapter = waiting.adapter = self._adapter
             drawn_by = adapter.version if adapter else None
             waiting.read = lambda output: read_generation(output, drawn_by, _WHERE)
-            return self._add(ids, fields, waiting)
+            return self._add(prompt_of(ids, images, self._tokenizer), fields, waiting)
 
         return await self._request(begin)
 
@@ -139,6 +149,7 @@ class VLLMEngine:
         *,
         entropy: bool = False,
         hidden: bool = False,
+        images: SequenceOf[PlacedImage] = (),
     ) -> TokenScores:
         """Log-probabilities of tokens[start:]. Entropies and hidden states vLLM does not give.
 
@@ -153,7 +164,7 @@ class VLLMEngine:
             fields = sampling_fields(0.0, 1, (), 0) | {"prompt_logprobs": 0}
             waiting.adapter = self._adapter
             waiting.read = lambda output: read_scores(output.prompt_logprobs, ids, start)
-            return self._add(ids, fields, waiting)
+            return self._add(prompt_of(ids, images, self._tokenizer), fields, waiting)
 
         return await self._request(begin)
 
@@ -274,7 +285,7 @@ class VLLMEngine:
                 outcome, failed = error, True
             _tell(waiting.loop, waiting.future, outcome, failed)
 
-    def _add(self, ids: list[int], fields: dict[str, Any], waiting: _Waiting) -> str:
+    def _add(self, prompt: dict[str, Any], fields: dict[str, Any], waiting: _Waiting) -> str:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -283,7 +294,7 @@ class VLLMEngine:
         adapter = waiting.adapter
         self._llm.add_request(
             name,
-            {"prompt_token_ids": ids},
+            prompt,
             params,
             lora_request=adapter.request if adapter else None,
         )

@@ -14,11 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agentrl.core import ConfigError, Generation, InfraError, Sampling, TokenScores
+from agentrl.core import (
+    ConfigError,
+    Generation,
+    InfraError,
+    PlacedImage,
+    Sampling,
+    TokenScores,
+)
 from agentrl.engines.tokens import checked_tokens
 from agentrl.engines.vllm.checks import Probe, as_tensors, checkpoint_shapes
 from agentrl.engines.vllm.client import TokenClient
 from agentrl.engines.vllm.fleet import Fleet, Patience, Server, lost
+from agentrl.engines.vllm.images import refuse_images
 from agentrl.engines.vllm.process import ServerProcess
 from agentrl.engines.vllm.reading import (
     check_span,
@@ -144,6 +152,7 @@ class VLLMServers:
         *,
         session: str = "",
         seed: int = 0,
+        images: SequenceOf[PlacedImage] = (),
     ) -> Generation:
         """Continue `tokens`; see `Engine`. Log-probabilities are at temperature 1.
 
@@ -151,6 +160,7 @@ class VLLMServers:
             InfraError: `engine_lost` when no server answers, `bad_logits`.
             ConfigError: no tokens, or ids that the model does not have.
         """
+        refuse_images(images)
         ids = checked_tokens(tokens, 1 << 31)
         await self.ready()
         room = min(sampling.max_tokens, self._longest - len(ids))
@@ -176,9 +186,11 @@ class VLLMServers:
         *,
         entropy: bool = False,
         hidden: bool = False,
+        images: SequenceOf[PlacedImage] = (),
     ) -> TokenScores:
         """Log-probabilities of tokens[start:]. Entropies and hidden states vLLM does not give."""
         refuse_more_than_logprobs(entropy, hidden, self.settings.lora_rank)
+        refuse_images(images)
         ids = checked_tokens(tokens, 1 << 31)
         await self.ready()
         check_span(start, len(ids), self._longest)

@@ -1,8 +1,9 @@
 """Task folders of Harbor and Terminal-Bench."""
 
-from agentrl.environments.harbor.environment import HarborEnvironment, solved, verify
+from agentrl.environments.harbor.environment import HarborEnvironment, solved
 from agentrl.environments.harbor.folder import load_folder, load_folders
 from agentrl.environments.harbor.images import ready_image
+from agentrl.environments.harbor.judge import verify
 from agentrl.environments.harbor.vetting import vet_folder
 
 __all__ = [

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shlex
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +24,14 @@ from agentrl.core import (
 from agentrl.environments.base import Environment, Observation
 from agentrl.environments.harbor.folder import HarborPayload, HarborReference
 from agentrl.environments.harbor.images import INSIDE, KEPT, ready_image
+from agentrl.environments.harbor.judge import Verified, verify
 from agentrl.environments.images import ImageProvider
-from agentrl.environments.offered import chosen
+from agentrl.environments.offered import offered
 from agentrl.environments.swe.flags import flags_of_commands
 from agentrl.tools import Editor, Finder, Shell, Submit, Tool
 
 NO_CALL = "No tool call found. Call a tool, or submit when you are done."
 TIME_IS_UP = "The time for this task is up."
-_MAX_LOG = 1 << 20
-
-
-@dataclass(slots=True, frozen=True)
-class Verified:
-    """Attributes:
-    reward: of the file that the test script wrote; None when it wrote none that counts.
-    grading: "tests", or why there is no reward: "no_reward", "timeout".
-    """
-
-    reward: float | None
-    rewards: dict[str, float]
-    grading: str
-    log: str
 
 
 class HarborEnvironment(Environment):
@@ -63,14 +47,15 @@ class HarborEnvironment(Environment):
         self,
         sandboxes: ImageProvider,
         *,
-        tools: Sequence[str] | None = None,
+        tools: str | Sequence[str] | None = None,
         system: str = "",
         host: str | None = None,
         clock: Any = time.monotonic,
     ) -> None:
         """
         Args:
-            tools: names of the tools to offer, None for all.
+            tools: names of the tools to offer, None for all; or the name of a published
+                scaffold, see `agentrl.tools.preset`.
             host: of the Docker engine on which images are built.
             clock: seconds, for the task's own time-out.
         """
@@ -82,6 +67,7 @@ class HarborEnvironment(Environment):
         self._started = 0.0
         self._lender: SandboxProvider | None = None
         self._sandbox: Sandbox | None = None
+        self._offered: dict[str, Tool] = {}
         self._payload: HarborPayload | None = None
         self._reference: HarborReference | None = None
         self._workdir = ""
@@ -89,7 +75,7 @@ class HarborEnvironment(Environment):
 
     @property
     def tools(self) -> dict[str, Tool]:
-        return chosen(super().tools, self._names)
+        return self._offered
 
     async def reset(self, task: Task) -> list[Message]:
         """Raises SandboxError, TaskFileError."""
@@ -109,6 +95,7 @@ class HarborEnvironment(Environment):
             Editor(sandbox, ready.workdir),
             Submit(self._submit),
         )
+        self._offered = offered(super().tools, self._names, sandbox, ready.workdir, self._submit)
         self._started = self._clock()
         system = [Message("system", self._system)] if self._system else []
         return [*system, Message("user", task.prompt)]
@@ -126,8 +113,8 @@ class HarborEnvironment(Environment):
     async def finish(self, episode: Episode) -> dict[str, Any]:
         """{"submitted", "reward", "rewards", "resolved", "grading", "log", "flags", "network"}.
 
-        "resolved" is a reward of at least 1. Work that was not submitted counts too, as the
-        format has it. Raises SandboxError.
+        "grading" and "flags": see `judge.Verified`. "resolved" is a reward of at least 1. Work that
+        was not submitted counts too, as the format has it. Raises SandboxError.
         """
         assert self._sandbox is not None
         assert self._lender is not None
@@ -146,7 +133,7 @@ class HarborEnvironment(Environment):
             "resolved": found.reward is not None and found.reward >= 1,
             "grading": found.grading,
             "log": found.log[-20_000:],
-            "flags": flags_of_commands(episode),
+            "flags": list(dict.fromkeys([*flags_of_commands(episode), *found.flags])),
             "network": f"none (the task asks for {self._payload.network})",
         }
 
@@ -161,43 +148,6 @@ class HarborEnvironment(Environment):
         if sandbox is not None and self._lender is not None:
             await super().close()
             await self._lender.release(sandbox)
-
-
-async def verify(
-    lender: SandboxProvider,
-    payload: HarborPayload,
-    reference: HarborReference,
-    workdir: str,
-    work: Path,
-) -> Verified:
-    """Run the task's test script on a working directory, in an unused sandbox."""
-    folder = Path(payload.folder)
-    sandbox = await lender.fresh()
-    try:
-        await sandbox.copy_in(work, workdir)
-        await sandbox.exec(f"mkdir -p {INSIDE}/logs/verifier {INSIDE}/tests", cwd="/")
-        if (folder / reference.tests).is_dir():
-            await sandbox.copy_in(folder / reference.tests, f"{INSIDE}/tests")
-        script = f"{INSIDE}/tests/{Path(reference.script).name}"
-        await sandbox.write(script, (folder / reference.script).read_bytes())
-        ran = await sandbox.exec(
-            f"bash {shlex.quote(script)}",
-            cwd=workdir,
-            timeout=reference.verifier_seconds,
-            max_output=_MAX_LOG,
-            env={**payload.env, **reference.env, "TEST_DIR": "/tests"},
-        )
-        if ran.timed_out:
-            return Verified(None, {}, "timeout", ran.output)
-        if reference.by_exit_code:
-            reward = float(ran.ok)
-            return Verified(reward, {"reward": reward}, "tests", ran.output)
-        rewards = await _rewards(sandbox)
-    finally:
-        await lender.release(sandbox)
-    if rewards is None:
-        return Verified(None, {}, "no_reward", ran.output)
-    return Verified(_reward(rewards), rewards, "tests", ran.output)
 
 
 async def solved(
@@ -240,25 +190,3 @@ async def restore(sandbox: Sandbox, workdir: str) -> None:
             where=workdir,
             fix="raise the sandbox's work_mb",
         )
-
-
-async def _rewards(sandbox: Sandbox) -> dict[str, float] | None:
-    """/logs/verifier/reward.json (a number or numbers by name), else reward.txt (a number)."""
-    for name in ("reward.json", "reward.txt"):
-        try:
-            text = (
-                await sandbox.read(f"{INSIDE}/logs/verifier/{name}", max_bytes=1 << 16)
-            ).decode()
-            data = json.loads(text) if name.endswith("json") else float(text)
-        except (OSError, ValueError):
-            continue
-        values = data if isinstance(data, dict) else {"reward": data}
-        numbers = all(isinstance(v, int | float) and math.isfinite(v) for v in values.values())
-        if values and numbers:
-            return {str(key): float(value) for key, value in values.items()}
-    return None
-
-
-def _reward(rewards: dict[str, float]) -> float:
-    """The one named "reward", else the mean."""
-    return rewards.get("reward", sum(rewards.values()) / len(rewards))

@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 from agentrl.core import Task
-from agentrl.environments.harbor.environment import restore, solved, verify
+from agentrl.environments.harbor.environment import restore, solved
 from agentrl.environments.harbor.folder import HarborPayload, HarborReference
 from agentrl.environments.harbor.images import ready_image
+from agentrl.environments.harbor.judge import verify
 from agentrl.environments.images import ImageProvider
 from agentrl.environments.swe.vetting import Vetted
 

@@ -51,6 +51,8 @@ class SearchEnvironment(Environment):
             Search-R1 does, answered by <information>..</information>, ended by <answer>..</answer>.
     """
 
+    shared = ("_retriever",)
+
     def __init__(
         self,
         retriever: Retriever | str | Path,

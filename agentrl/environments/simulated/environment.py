@@ -46,6 +46,9 @@ class SimulatedEnvironment(Environment):
         policy: text of the system message (`payload["policy"]` comes before it).
     """
 
+    # Tools call back into the instance they were made for, so a restored one makes its own.
+    shared = ("_cache", "_fallback", "_make_user", "_make_services", "_offered", "_simulated")
+
     def __init__(
         self,
         *,
@@ -72,18 +75,25 @@ class SimulatedEnvironment(Environment):
     async def reset(self, task: Task) -> list[Message]:
         """Raises ConfigError: tools, records or user turns of the task cannot be read."""
         self.task = task
+        self.services = self._make_services(task) if self._make_services else {}
+        self._offer(task)
+        self._user = self._make_user(task)
+        policy = task.payload.get("policy", self._policy)
+        system = [Message("system", policy)] if policy else []
+        return [*system, Message("user", await self._user.opening())]
+
+    async def restore(self, task: Task, state: Any) -> None:
+        await super().restore(task, state)
+        self._offer(task)
+
+    def _offer(self, task: Task) -> None:
         self._simulated = SimulatedTools(
             task.payload.get("tools", ()),
             self._cache,
             self._fallback,
             [_recorded(call, task) for call in task.payload.get("recorded", ())],
         )
-        self.services = self._make_services(task) if self._make_services else {}
         self._offered = {**self._simulated.tools, **service_tools(self.services)}
-        self._user = self._make_user(task)
-        policy = task.payload.get("policy", self._policy)
-        system = [Message("system", policy)] if policy else []
-        return [*system, Message("user", await self._user.opening())]
 
     async def step(self, turn: Turn) -> Observation:
         """Answer the calls, or hand the message to the user."""

@@ -107,6 +107,14 @@ class SqlEnvironment(AnswerEnvironment):
             return "coincidence" if same.verdict == "different" else "match"
         return "match"
 
+    async def snapshot(self) -> int:
+        """The database is only read: what changes is how many turns are left."""
+        return self._turn
+
+    async def restore(self, task: Task, state: int) -> None:
+        self.reset(task)
+        self._turn = state
+
     async def close(self) -> None:
         if self._database is not None:
             self._database.close()

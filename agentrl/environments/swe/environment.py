@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from agentrl.core import Episode, Message, Sandbox, SandboxProvider, Task, Turn
+from agentrl.core import (
+    Episode,
+    FileSnapshot,
+    Message,
+    NoSnapshot,
+    RestorableSandbox,
+    Sandbox,
+    SandboxProvider,
+    Task,
+    Turn,
+)
 from agentrl.environments.base import Environment, Observation
 from agentrl.environments.images import provider_for
-from agentrl.environments.offered import chosen
+from agentrl.environments.offered import offered
 from agentrl.environments.swe.flags import flags_of
 from agentrl.environments.swe.grade import Grader
 from agentrl.environments.swe.submission import Listing, list_files, submitted_diff, unjudged
@@ -28,6 +38,20 @@ def _named(issue: str) -> str:
     return found[1] if found else ""
 
 
+@dataclass(slots=True, frozen=True)
+class SweState:
+    """An episode between two turns.
+
+    Attributes:
+        editor: what the editor remembers.
+        same: files that nobody has touched; None when there were too many to list.
+    """
+
+    files: FileSnapshot
+    editor: tuple[Any, ...]
+    same: list[str] | None
+
+
 class SweEnvironment(Environment):
     """A repository with a bug, an issue about it, and the tools to repair it; one per episode.
 
@@ -40,7 +64,7 @@ class SweEnvironment(Environment):
         provider: SandboxProvider,
         grader: Grader,
         *,
-        tools: Sequence[str] | None = None,
+        tools: str | Sequence[str] | None = None,
         system: str = SYSTEM,
         compact: bool = False,
         grade_unsubmitted: bool = False,
@@ -51,7 +75,8 @@ class SweEnvironment(Environment):
         Args:
             grader: shared by all episodes of a run.
             tools: names of the tools to offer, None for all: list_files, search, view, edit,
-                replace_lines, create, undo, run_tests, shell, submit.
+                replace_lines, create, undo, run_tests, shell, submit. Or the name of a
+                published scaffold, see `agentrl.tools.preset`.
             system: text of the system message, "" for none; the issue is the user message.
             compact: short views with small line numbers, see `agentrl.tools.Editor`.
             grade_unsubmitted: also judge what was never submitted; otherwise it is unresolved.
@@ -69,6 +94,7 @@ class SweEnvironment(Environment):
         self._sandbox: Sandbox | None = None
         self._root = ""
         self._before: Listing | None = None
+        self._editor: Editor | None = None
         self._offered: dict[str, Tool] = {}
         self.swe: SweTask | None = None
         self.submitted = False
@@ -79,31 +105,64 @@ class SweEnvironment(Environment):
 
     async def reset(self, task: Task) -> list[Message]:
         """Put the repository into a sandbox. Raises SandboxError, TaskFileError, ConfigError."""
+        sandbox, swe = await self._acquire(task)
+        async with self._grader.folders.agent(swe) as folder:
+            await sandbox.copy_in(folder, self._root)
+        self._before = await list_files(sandbox, self._root)
+        self._offer(sandbox, swe, task)
+        system = [Message("system", self._system)] if self._system else []
+        return [*system, Message("user", task.prompt)]
+
+    async def snapshot(self) -> SweState:
+        """Raises NoSnapshot: the sandbox cannot be snapshot (programs are running)."""
+        assert self._editor is not None
+        if not isinstance(self._sandbox, RestorableSandbox):
+            raise NoSnapshot("its kind of sandbox has no snapshots", where=type(self).__name__)
+        now = await list_files(self._sandbox, self._root)
+        before = self._before or {}
+        same = [path for path, what in (now or {}).items() if before.get(path) == what]
+        files = await self._sandbox.snapshot()
+        return SweState(files, self._editor.remember(), same if self._before else None)
+
+    async def restore(self, task: Task, state: SweState) -> None:
+        sandbox, swe = await self._acquire(task)
+        assert isinstance(sandbox, RestorableSandbox)
+        await sandbox.restore(state.files)
+        # Files have new inodes and times: those that were as they came count as such again.
+        now = await list_files(sandbox, self._root) if state.same is not None else None
+        self._before = None if now is None else {p: now[p] for p in state.same or () if p in now}
+        self._offer(sandbox, swe, task)
+        assert self._editor is not None
+        self._editor.recall(state.editor)
+
+    async def _acquire(self, task: Task) -> tuple[Sandbox, SweTask]:
         self.swe = swe = self._grader.folders.task(task)
         self._lender = await provider_for(self._provider, swe.payload.requires)
         self._sandbox = sandbox = await self._lender.acquire()
-        self._root = root = f"{sandbox.workdir.rstrip('/')}/repo"
-        async with self._grader.folders.agent(swe) as folder:
-            await sandbox.copy_in(folder, root)
-        self._before = await list_files(sandbox, root)
+        self._root = f"{sandbox.workdir.rstrip('/')}/repo"
+        return sandbox, swe
+
+    def _offer(self, sandbox: Sandbox, swe: SweTask, task: Task) -> None:
+        root = self._root
         path = ":".join(f"{root}/{entry}".removesuffix("/.") for entry in swe.payload.paths)
+        env = {"PYTHONPATH": path}
+        self._editor = Editor(sandbox, root, start=_named(task.prompt), compact=self._compact)
         self.toolboxes = (
             Finder(sandbox, root),
-            Editor(sandbox, root, start=_named(task.prompt), compact=self._compact),
+            self._editor,
             PytestRunner(
                 sandbox,
                 root,
                 python=self._python,
                 default=swe.payload.reproduction or "",
                 timeout=self._test_timeout,
-                env={"PYTHONPATH": path},
+                env=env,
             ),
             Shell(sandbox, root),
             Submit(self._submit),
         )
-        self._offered = chosen(super().tools, self._names)
-        system = [Message("system", self._system)] if self._system else []
-        return [*system, Message("user", task.prompt)]
+        own = super().tools
+        self._offered = offered(own, self._names, sandbox, root, self._submit, env=env)
 
     async def step(self, turn: Turn) -> Observation:
         """Run the calls; a turn without any is told so and does not end the episode."""
@@ -113,7 +172,8 @@ class SweEnvironment(Environment):
 
     async def finish(self, episode: Episode) -> dict[str, Any]:
         """Judge the work: {"submitted", "modified", "diff", "resolved", "f2p_passed",
-        "f2p_total", "p2p_passed", "p2p_total", "grading", "refused", "flags"}.
+        "f2p_total", "p2p_passed", "p2p_total", "grading", "refused", "flags"}, and when tests ran,
+        "failures" (of those that must pass).
 
         "flags" are signs of an attempt to win without repairing, see `flags`. "grading" is
         "tests", or why there are no test results: "not_submitted", "too_large", "timeout", "died",

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from agentrl.environments.swe.task import SweTask
 from agentrl.environments.swe.tree import PatchError, apply_diff
 
 MAX_FILE = 1 << 20
+_TOLD_FAILURES, _TOLD_FRAMES, _TOLD_CHARACTERS = 5, 4, 600
 # What code needs to find the test runner's objects in its own process. The tests run in the process
 # of the code under test, so this cannot be complete; see docs/swe.md.
 _REACHES = re.compile(
@@ -38,6 +40,8 @@ class Verdict:
         grading: how it was found: "tests", or why they could not say ("timeout", "died",
             "tampered", "bad_diff").
         refused: changes that were left out, by path, with the reason.
+        failures: how the first tests that must pass failed, by test: the error, and where in the
+            repository. Privileged: for rewards and guidance.
     """
 
     resolved: bool
@@ -47,6 +51,7 @@ class Verdict:
     p2p_total: int
     grading: str
     refused: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
 
 
 def admissible(swe: SweTask, diff: str) -> tuple[Changes, dict[str, str]]:
@@ -98,7 +103,23 @@ async def judge(
         p2p_total=len(p2p),
         grading="tests" if run.status == "finished" else run.status,
         refused=refused,
+        failures=describe_failures(run, [*f2p, *p2p]),
     )
+
+
+def describe_failures(run: TestRun, tests: Sequence[str]) -> dict[str, str]:
+    """The error and the innermost repository frames of the first of `tests` that did not pass."""
+    told: dict[str, str] = {}
+    for test in tests:
+        if test in run.passed or len(told) == _TOLD_FAILURES:
+            continue
+        failure = run.failures.get(test)
+        error = run.errors.get(test.partition("::")[0], "") if failure is None else failure.message
+        frames = [] if failure is None else failure.frames[-_TOLD_FRAMES:]
+        where = " < ".join(f"{path}:{line}" for path, line in reversed(frames))
+        text = (error.strip() or run.tests.get(test, "not run"))[:_TOLD_CHARACTERS]
+        told[test] = f"{text} (at {where})" if where else text
+    return told
 
 
 async def run_tests(bench: Bench, swe: SweTask, changes: Changes, *, timeout: float) -> TestRun:

@@ -8,7 +8,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agentrl.core import Episode, InfraError, Reward, Sampling, Status, Task
+from agentrl.core import (
+    ConfigError,
+    Episode,
+    Guide,
+    InfraError,
+    Reward,
+    Sampling,
+    Start,
+    Status,
+    Task,
+)
 from agentrl.episodes.gateway.server import Gateway
 from agentrl.episodes.runner import fail, trace
 from agentrl.rewards import judge
@@ -37,12 +47,25 @@ class AgentRunner:
     def with_sampling(self, sampling: Sampling) -> AgentRunner:
         return replace(self, sampling=sampling)
 
-    async def run(self, task: Task, seed: int) -> Episode:
-        """One episode, whatever happens; see `Runner.run`.
+    async def run(
+        self, task: Task, seed: int, start: Start | None = None, guide: Guide | None = None
+    ) -> Episode:
+        """One episode, whatever happens; see `Runner.run`. A program cannot take up another's
+        episode: with `start` it fails with cause `restore_failed`.
 
         A program that raises has failed by infrastructure, unless the policy's limits had ended
         the session: then that is how the episode ended.
         """
+        if guide is not None:
+            raise ConfigError(
+                "an agent program writes its own messages, it cannot be given hints",
+                where="guidance",
+                fix="leave `guidance` out, or use an environment",
+            )
+        if start is not None:
+            refused = Episode(task, id=f"{task.id}-{seed:016x}", seed=seed)
+            fail(refused, "restore_failed", "an agent program begins at the start of a task")
+            return refused
         session = self.gateway.open(task, id=f"{task.id}-{seed:016x}", seed=seed)
         session.sampling = self.sampling
         started = time.perf_counter()

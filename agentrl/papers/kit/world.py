@@ -30,6 +30,8 @@ class World:
         task, make: the task; its environment, given the luck of one episode.
         words: all that is ever said, for the tokenizer.
         turns: of an episode; tokens: of a message.
+        pieces: how the tokenizer cuts text (`train_tokenizer`'s `words`); None is the usual way.
+        vocabulary: its most tokens.
     """
 
     task: Task
@@ -37,13 +39,16 @@ class World:
     words: Sequence[str]
     turns: int
     tokens: int = 12
+    pieces: str | None = None
+    vocabulary: int = 320
 
     def tiny_policy(self, seed: int) -> Policy:
         """About a tenth of a million weights."""
         from agentrl.models import tiny_policy, train_tokenizer
 
+        cut = {} if self.pieces is None else {"words": self.pieces}
         return tiny_policy(
-            train_tokenizer([self.task.prompt, *self.words] * 4, 320),
+            train_tokenizer([self.task.prompt, *self.words] * 4, self.vocabulary, **cut),
             hidden=64,
             layers=2,
             heads=2,

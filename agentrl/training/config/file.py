@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from agentrl.core import ConfigError
 from agentrl.episodes.dialects import dialects
 from agentrl.training.config.problems import nearest, problems
-from agentrl.training.config.rewards import check_rewards
+from agentrl.training.config.rewards import chat_section, check_rewards
 from agentrl.training.config.sections import RunConfig
 from agentrl.training.config.yaml_text import Path as KeyPath
 from agentrl.training.config.yaml_text import dotted, parse
@@ -83,14 +84,41 @@ def _inconsistencies(config: RunConfig) -> list[tuple[KeyPath, str]]:
         found.append((("sampling", "max_tokens"), text))
     if config.train.eval_every and config.eval.split == "eval" and config.tasks.eval is None:
         found.append((("train", "eval_every"), "needs held-out tasks: give tasks.eval"))
-    try:
-        check_rewards(config.reward)
-    except ConfigError as error:
-        text = f"{error.what}; {error.fix}" if error.fix else error.what
-        parts = re.findall(r"[^.\[\]]+", error.where or "reward")
-        path = tuple(int(part) if part.isdecimal() else part for part in parts)
-        found.append((path, text))
+    stored = None if config.replay is None else config.replay.stored
+    # Importance weights of stored episodes are to what drew them, not to the weights before.
+    if stored is not None and config.learner.ratio.old not in ("auto", "behaviour"):
+        text = f"needs learner.ratio.old: auto or behaviour, not {config.learner.ratio.old}"
+        found.append((("replay", "stored"), text))
+    found += _guidance_problems(config)
+    for check in (partial(check_rewards, config.reward), partial(_check_teachers, config)):
+        try:
+            check()
+        except ConfigError as error:
+            text = f"{error.what}; {error.fix}" if error.fix else error.what
+            parts = re.findall(r"[^.\[\]]+", error.where or "reward")
+            path = tuple(int(part) if part.isdecimal() else part for part in parts)
+            found.append((path, text))
     return found
+
+
+def _guidance_problems(config: RunConfig) -> Iterator[tuple[KeyPath, str]]:
+    guidance = config.guidance
+    if guidance is None:
+        return
+    if config.environment.kind == "agent":
+        text = "an agent program writes its own messages, it cannot be given hints"
+        yield ("guidance",), text
+    asked = guidance.learner_defaults().get("ratio", {}).get("hints", "keep")
+    if config.learner.ratio.hints != asked:
+        text = f"guidance {guidance.kind!r} needs {asked!r}: see guidance.train.context"
+        yield ("learner", "ratio", "hints"), text
+
+
+def _check_teachers(config: RunConfig) -> None:
+    tiers = config.guidance.ladder.tiers if config.guidance is not None else ()
+    for i, tier in enumerate(tiers):
+        if tier.kind == "teacher":
+            chat_section(tier.model, f"guidance.ladder.tiers.{i}.model")
 
 
 def _error(

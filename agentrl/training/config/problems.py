@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from agentrl.guidance.presets import PRESETS as GUIDANCE
 from agentrl.learner import PRESETS
 from agentrl.training.config.sections import RunConfig, kinds, section_of
 from agentrl.training.config.yaml_text import Path
@@ -54,6 +55,11 @@ def _problem(item: Any, data: Mapping[str, Any]) -> tuple[Path, str]:
             f"must be one of a few values, is {_shown(value)}{nearest(str(value), allowed)}",
         )
     if kind == "value_error":
+        if path == ("guidance",) and isinstance(value, Mapping):
+            chosen = str(value.get("kind", "custom"))
+            if chosen not in GUIDANCE:
+                hint = nearest(chosen, GUIDANCE)
+                return (*path, "kind"), f"{chosen!r} is not a kind of guidance{hint}"
         algorithm = value.get("algorithm", "grpo") if isinstance(value, Mapping) else "grpo"
         if path == ("learner",) and algorithm not in PRESETS:
             hint = nearest(str(algorithm), PRESETS)

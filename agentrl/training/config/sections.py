@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, Tag, model_validator
+from pydantic import BaseModel, Field, Tag, ValidationError, model_validator
 
+from agentrl.guidance.settings import GuidanceSettings
+from agentrl.learner.presets import merge
 from agentrl.learner.settings import LearnerSettings
 from agentrl.training.config.base import CUSTOM, Section, by_kind
+from agentrl.training.config.curriculum import CurriculumConfig, ShuffleConfig
 from agentrl.training.config.engines import EngineConfig, TransformersConfig
+from agentrl.training.config.replay import ReplayConfig
+from agentrl.training.config.sandboxes import DockerConfig, SandboxConfig
+from agentrl.training.config.screens import BrowserConfig, ScreenConfig
 
 
 class ModelConfig(Section):
@@ -33,42 +39,6 @@ class ModelConfig(Section):
         return {"path": given} if isinstance(given, str) else given
 
 
-class DockerConfig(Section):
-    """Containers: no network, no capabilities, not root, removed on every way out."""
-
-    kind: Literal["docker"] = "docker"
-    pool: Annotated[int, Field(ge=1)] = 8
-    """Containers in use at one time; grading may use as many again."""
-    spare: Annotated[int, Field(ge=0)] = 1
-    """Unused containers that are kept ready."""
-    image: str | None = None
-    """Image to run; None is the base image of `agentrl sandbox build`."""
-    memory_mb: Annotated[int, Field(ge=64)] = 1024
-    """Memory of a container, in MiB, its writable folders included."""
-    work_mb: Annotated[int, Field(ge=1)] = 256
-    """Size of the working directory, in MiB."""
-    cpus: Annotated[float, Field(gt=0)] = 1.0
-    """Processor time per wall time."""
-    pids: Annotated[int, Field(ge=8)] = 256
-    """Processes and threads a container may have."""
-
-
-class ProcessConfig(Section):
-    """Plain processes in a temporary directory. This isolates nothing: trusted code only."""
-
-    kind: Literal["process"] = "process"
-    pool: Annotated[int, Field(ge=1)] = 8
-    """Sandboxes in use at one time; grading may use as many again."""
-    spare: Annotated[int, Field(ge=0)] = 1
-    """Unused sandboxes that are kept ready."""
-
-
-SandboxConfig = Annotated[
-    Annotated[DockerConfig, Tag("kind=docker")] | Annotated[ProcessConfig, Tag("kind=process")],
-    by_kind("docker"),
-]
-
-
 class _Limits(Section):
     max_turns: Annotated[int, Field(ge=1)] = 16
     """Policy messages in one episode."""
@@ -80,10 +50,15 @@ class _Limits(Section):
     """Episodes that run at once."""
     retries: Annotated[int, Field(ge=0)] = 2
     """How often an episode that infrastructure broke is run again before it is left out."""
+    generating: Annotated[int | None, Field(ge=1)] = None
+    """Messages that the engine is asked for at once; None is all that are waited for."""
     judging: Annotated[int | None, Field(ge=1)] = None
     """Episodes that are judged at once; None is all that are done."""
     hopeless_after: Annotated[int | None, Field(ge=2)] = None
     """Give a group up when its first so many episodes all got the same reward; None: never."""
+
+
+Scaffold = Literal["mini-swe-agent", "swe-agent", "openhands"]
 
 
 class SweConfig(_Limits):
@@ -92,8 +67,8 @@ class SweConfig(_Limits):
     kind: Literal["swe"] = "swe"
     sandbox: SandboxConfig = DockerConfig()
     """Where the repository lives and the agent's commands run."""
-    tools: list[str] | None = None
-    """Names of the tools the policy gets; None is all of them."""
+    tools: list[str] | Scaffold | None = None
+    """Names of the tools the policy gets, or the tools of a published scaffold; None: all."""
     compact: bool = False
     """Views without docstrings, lines counted from the function's first: for small policies."""
     test_seconds: Annotated[float, Field(gt=0)] = 60.0
@@ -131,6 +106,26 @@ class SearchConfig(_Limits):
         if (self.index is None) == (self.url is None):
             raise ValueError("give either `index` or `url`")
         return self
+
+
+class GuiConfig(_Limits):
+    """Work on a screen, and prove it with the numbers of the rounds that show it."""
+
+    kind: Literal["gui"] = "gui"
+    screen: ScreenConfig = BrowserConfig()
+    """What the agent sits in front of: a browser, a recording, a desktop, a device."""
+    screenshots: bool = False
+    """Observations hold a screenshot beside the text."""
+    marks: bool = False
+    """The numbers of the elements are drawn on it."""
+    max_elements: Annotated[int, Field(ge=1)] = 120
+    """Elements that the text of a screen shows."""
+    tools: list[str] | None = None
+    """Names of the tools the policy gets; None is all of them."""
+    evidence: bool = True
+    """The system message asks for evidence that is complete, concise and creative."""
+    sandbox: SandboxConfig | None = None
+    """Where a desktop runs."""
 
 
 class SimulatedConfig(_Limits):
@@ -185,6 +180,7 @@ EnvironmentConfig = Annotated[
     Annotated[SweConfig, Tag("kind=swe")]
     | Annotated[SearchConfig, Tag("kind=search")]
     | Annotated[SimulatedConfig, Tag("kind=simulated")]
+    | Annotated[GuiConfig, Tag("kind=gui")]
     | Annotated[AgentConfig, Tag("kind=agent")]
     | Annotated[CustomConfig, Tag(f"kind={CUSTOM}")],
     by_kind(),
@@ -211,11 +207,22 @@ class SamplingConfig(Section):
     """Tokens of one policy message; a message cut off there executes nothing."""
 
 
+class StageConfig(Section):
+    """What is different from a step on."""
+
+    step: Annotated[int, Field(ge=1)]
+    """The first step of the stage."""
+    group_size: Annotated[int, Field(ge=1)]
+    """Episodes per task, in the place of `learner.group_size`."""
+
+
 class TrainConfig(Section):
     """The training loop."""
 
     steps: Annotated[int, Field(ge=1)] = 100
     """Batches of groups to train on."""
+    rollouts: Annotated[int | None, Field(ge=1)] = None
+    """Stop after the step in which so many training episodes were reached, guided ones counted."""
     tasks_per_step: Annotated[int, Field(ge=1)] = 8
     """Tasks of one step; each gets `learner.group_size` episodes."""
     eval_every: Annotated[int, Field(ge=0)] = 0
@@ -224,8 +231,15 @@ class TrainConfig(Section):
     """Save everything after every so many steps (and at the end, and on Ctrl-C)."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
     """Checkpoints that are kept."""
+    stages: list[StageConfig] = []
+    """Group sizes that grow with the steps (paper 5), such as [{step: 100, group_size: 16}]."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Everything random in the run follows from it."""
+
+    def group_size(self, step: int, usual: int) -> int:
+        """Of a step, counted from 1."""
+        sizes = {s.step: s.group_size for s in self.stages if s.step <= step}
+        return sizes[max(sizes)] if sizes else usual
 
 
 class _Imitation(Section):
@@ -311,12 +325,33 @@ class RunConfig(Section):
     """How weights are learned."""
     train: TrainConfig = TrainConfig()
     """The loop."""
+    guidance: GuidanceSettings | None = None
+    """What to do when every rollout of a group fails; see docs/guidance.md."""
     warmstart: WarmstartConfig | None = None
     """Imitation before reinforcement learning; none when left out."""
+    replay: ReplayConfig | None = None
+    """Sample tasks again whose whole group failed; not done when left out."""
+    curriculum: CurriculumConfig = ShuffleConfig()
+    """Which tasks a step works on."""
     eval: EvalConfig = EvalConfig()
     """The measurement."""
     run: RunSection = RunSection()
     """The run directory."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _guidance_tells_the_learner(cls, given: Any) -> Any:
+        """Settings of the learner that belong to the guidance; what the file says itself counts."""
+        if not isinstance(given, dict) or not isinstance(given.get("guidance"), dict):
+            return given
+        learner = given.get("learner", {})
+        try:
+            told = GuidanceSettings.model_validate(given["guidance"]).learner_defaults()
+        except ValidationError:
+            return given  # the section's own check says what is wrong
+        if not told or not isinstance(learner, dict):
+            return given
+        return {**given, "learner": merge(told, learner)}
 
     def plain(self) -> dict[str, Any]:
         """The resolved configuration as JSON-able values; reading it gives this object again."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,16 +12,17 @@ from agentrl.core import InfraError, Sandbox, SandboxError, Task
 from agentrl.core.taskfile import write_tasks
 from agentrl.environments.images import ImageProvider
 from agentrl.environments.swe.bench import Bench
-from agentrl.environments.swe.difficulty import difficulty, fix_size
+from agentrl.environments.swe.difficulty import fix_size
 from agentrl.environments.swe.grade import admissible, bench_of, judge
 from agentrl.environments.swe.releases.history import Release, fetch
 from agentrl.environments.swe.releases.pair import Pair, lay_over
-from agentrl.environments.swe.releases.prove import Proof, prove
+from agentrl.environments.swe.releases.prove import Proof, failing_with, prove, run_newer
 from agentrl.environments.swe.releases.site import Site, resolve
-from agentrl.environments.swe.releases.text import issue_text
+from agentrl.environments.swe.releases.split import part_of_pair, parts_of, with_tests
+from agentrl.environments.swe.releases.written import Fix, make_tasks
 from agentrl.environments.swe.sdist import PackageError, versions
-from agentrl.environments.swe.task import Payload, Reference, SweTask
-from agentrl.environments.swe.tree import diff_trees, digest, pack, write_folder
+from agentrl.environments.swe.task import SweTask
+from agentrl.environments.swe.tree import digest, pack, write_folder
 
 
 @dataclass(slots=True, frozen=True)
@@ -31,9 +31,11 @@ class ReleaseSettings:
 
     Attributes:
         last: pairs of neighbouring releases to try, from the newest back, where none is named.
-        wanted: stop at so many tasks of one package.
+        wanted: stop at so many pairs of one package that gave tasks.
+        split: make a task of each single fix where the tests tell them apart.
         repeats: runs of each side; a test counts when it comes out the same in all.
         max_fix_lines: larger fixes are refused: one issue cannot describe them.
+        max_release_lines: releases that change more are not even taken apart.
         max_failing: more failing tests are refused, for the same reason.
         max_pass_to_pass: tests that must stay passing, at most.
         max_test_seconds: slower tests are left out.
@@ -43,8 +45,10 @@ class ReleaseSettings:
 
     last: int = 3
     wanted: int = 1
+    split: bool = True
     repeats: int = 3
     max_fix_lines: int = 600
+    max_release_lines: int = 4000
     max_failing: int = 100
     max_pass_to_pass: int = 500
     max_test_seconds: float = 5.0
@@ -54,13 +58,18 @@ class ReleaseSettings:
 
 @dataclass(slots=True)
 class Attempt:
-    """What came of one pair of releases: a task, or why there is none."""
+    """What came of one pair of releases: tasks, or why there is none.
+
+    Attributes:
+        notes: of a pair with tasks, why it was not split, or which of its fixes gave none.
+    """
 
     package: str
     old: str
     new: str
-    task: Task | None = None
+    tasks: list[Task] = field(default_factory=list)
     reason: str = ""
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -69,7 +78,7 @@ class ReleaseReport:
 
     @property
     def tasks(self) -> list[Task]:
-        return [attempt.task for attempt in self.attempts if attempt.task is not None]
+        return [task for attempt in self.attempts for task in attempt.tasks]
 
 
 Progress = Callable[[Attempt], None]
@@ -85,7 +94,7 @@ async def tasks_from_releases(
     new: str | None = None,
     progress: Progress = lambda attempt: None,
 ) -> ReleaseReport:
-    """Write a task for each pair of releases that gives one, as soon as it is made.
+    """Write the tasks of each pair of releases that gives some, as soon as they are made.
 
     Args:
         packages: names on PyPI.
@@ -100,9 +109,9 @@ async def tasks_from_releases(
         for before, after in await _pairs(package, old, new, settings, report, progress):
             attempt = Attempt(package, before, after)
             try:
-                attempt.task = await _one(package, before, after, out, provider, settings)
+                await _one(attempt, out, provider, settings)
                 made += 1
-                write_tasks(out, [*report.tasks, attempt.task])
+                write_tasks(out, [*report.tasks, *attempt.tasks])
             except PackageError as error:
                 attempt.reason = error.what
             except InfraError as error:
@@ -144,62 +153,84 @@ async def _pairs(
 
 
 async def _one(
-    package: str,
-    before: str,
-    after: str,
-    out: Path,
-    provider: ImageProvider,
-    settings: ReleaseSettings,
-) -> Task:
+    attempt: Attempt, out: Path, provider: ImageProvider, settings: ReleaseSettings
+) -> None:
+    package, before, after = attempt.package, attempt.old, attempt.new
     old, new = await asyncio.gather(
         asyncio.to_thread(fetch, package, before), asyncio.to_thread(fetch, package, after)
     )
-    return await task_of_pair(old, new, out, provider, settings)
+    made = await tasks_of_pair(old, new, out, provider, settings, attempt.notes)
+    attempt.tasks = made
 
 
-async def task_of_pair(
+async def tasks_of_pair(
     old: Release,
     new: Release,
     out: Path,
     provider: ImageProvider,
     settings: ReleaseSettings,
-) -> Task:
-    """The task of two releases; the newer one's files go to `repos` beside `out`.
+    notes: list[str] | None = None,
+) -> list[Task]:
+    """The tasks of two releases; the newer one's files go to `repos` beside `out`.
+
+    Args:
+        notes: gets why the pair was not split, or why one of its fixes gives no task.
 
     Raises PackageError with the reason why they give none.
     """
+    notes = [] if notes is None else notes
     pair = lay_over(old, new)
-    size = fix_size(pair.fix)
-    if size.lines > settings.max_fix_lines:
-        raise PackageError(
-            f"the fix is too large: {size.lines} lines in {size.files} files"
-            f" (at most {settings.max_fix_lines})"
-        )
+    most = settings.max_release_lines if settings.split else settings.max_fix_lines
+    _fits(pair, most)
     with tempfile.TemporaryDirectory(prefix="agentrl-site-") as scratch:
         site = await asyncio.to_thread(resolve, new.package.name, new.requirements, Path(scratch))
-    proof, plugins = await _proven(pair, site, provider, settings)
-    if len(proof.fail_to_pass) > settings.max_failing:
-        raise PackageError(
-            f"{len(proof.fail_to_pass)} tests fail on the older source"
-            f" (at most {settings.max_failing})"
-        )
-    task = make_task(pair, replace(site, plugins=plugins), proof)
+    fixes, plugins = await _proven(pair, site, provider, settings, notes)
     archive = out.parent / "repos" / f"{digest(pair.pristine)}.tar.gz"
     archive.parent.mkdir(parents=True, exist_ok=True)
+    there = archive.exists()
     archive.write_bytes(pack(pair.pristine))
-    task.metadata["folder"] = str(out.parent)
-    try:
-        await _checked(task, provider, settings)
-    except PackageError:
+    made: list[Task] = []
+    for number, (fix, task) in enumerate(
+        zip(fixes, make_tasks(fixes, replace(site, plugins=plugins)), strict=True)
+    ):
+        task.metadata["folder"] = str(out.parent)
+        try:
+            _fits(fix.pair, settings.max_fix_lines)
+            if len(fix.proof.fail_to_pass) > settings.max_failing:
+                raise PackageError(
+                    f"{len(fix.proof.fail_to_pass)} tests fail on the older source"
+                    f" (at most {settings.max_failing})"
+                )
+            await _checked(task, provider, settings)
+            made.append(task)
+        except PackageError as error:
+            if len(fixes) == 1:
+                _forget(archive, there)
+                raise
+            notes.append(f"fix {number + 1} of {len(fixes)} gives no task: {error.what}")
+    if not made:
+        _forget(archive, there)
+        raise PackageError("; ".join(notes))
+    return made
+
+
+def _forget(archive: Path, there: bool) -> None:
+    if not there:
         archive.unlink()
-        raise
-    return task
+
+
+def _fits(pair: Pair, most: int) -> None:
+    size = fix_size(pair.fix)
+    if size.lines > most:
+        raise PackageError(
+            f"the fix is too large: {size.lines} lines in {size.files} files (at most {most})"
+        )
 
 
 async def _proven(
-    pair: Pair, site: Site, provider: ImageProvider, settings: ReleaseSettings
-) -> tuple[Proof, list[str]]:
-    """What the tests show, and the pytest plugins they are run with."""
+    pair: Pair, site: Site, provider: ImageProvider, settings: ReleaseSettings, notes: list[str]
+) -> tuple[list[Fix], list[str]]:
+    """What the tests show, of each fix by itself where they can, and their pytest plugins."""
     lender = await provider.with_packages(site.requires)
     sandbox = await lender.fresh()
     try:
@@ -208,19 +239,55 @@ async def _proven(
             await asyncio.to_thread(write_folder, pair.pristine, Path(scratch, "repo"))
             await asyncio.gather(bench.start(), bench.load(Path(scratch, "repo")))
         plugins = await _harmless(sandbox, pair, site.plugins, settings)
-        proof = await prove(
-            _bench(sandbox, pair, plugins, settings),
-            pair,
-            repeats=settings.repeats,
-            timeout=settings.suite_timeout,
-            max_seconds=settings.max_test_seconds,
-            limit=settings.max_pass_to_pass,
-        )
-        return proof, plugins
+        bench = _bench(sandbox, pair, plugins, settings)
+        return await _fixes(bench, pair, settings, notes), plugins
     except SandboxError as error:
         raise PackageError(f"its tests broke the sandbox: {error.what}") from error
     finally:
         await lender.release(sandbox)
+
+
+async def _fixes(
+    bench: Bench, pair: Pair, settings: ReleaseSettings, notes: list[str]
+) -> list[Fix]:
+    """The single fixes that hold by themselves; the pair as a whole where there are not two."""
+    repeats, timeout = settings.repeats, settings.suite_timeout
+    newer = await run_newer(
+        bench, pair, repeats=repeats, timeout=timeout, max_seconds=settings.max_test_seconds
+    )
+
+    async def proven(one: Pair) -> Proof:
+        limit = settings.max_pass_to_pass
+        return await prove(bench, one, newer, repeats=repeats, timeout=timeout, limit=limit)
+
+    whole = Fix(pair, await proven(pair))
+    if not settings.split:
+        return [whole]
+    failing = whole.proof.fail_to_pass
+    files = sorted({test.partition("::")[0] for test in failing})
+    parts, why = await parts_of(
+        pair, failing, lambda texts: failing_with(bench, newer, files, texts, timeout)
+    )
+    if not parts:
+        notes.append(f"not split: {why}")
+        return [whole]
+    found: list[Fix] = []
+    for number, part in enumerate(parts):
+        one = part_of_pair(pair, part)
+        try:
+            proof = await proven(one)
+        except PackageError as error:
+            notes.append(f"fix {number + 1} of {len(parts)} does not hold alone: {error.what}")
+            continue
+        others = [name for other in parts if other is not part for name in other.tests]
+        fail = set(proof.fail_to_pass)
+        more = (fail - set(failing)) | (fail & {*others}) - {*proof.uncollected}
+        if more:
+            what = f"it also breaks {len(more)} tests of other code"
+            notes.append(f"fix {number + 1} of {len(parts)} does not hold alone: {what}")
+            continue
+        found.append(Fix(with_tests(one, fail, newer.passing), proof, part))
+    return found or [whole]
 
 
 def _bench(sandbox: Sandbox, pair: Pair, plugins: list[str], settings: ReleaseSettings) -> Bench:
@@ -276,50 +343,3 @@ async def _checked(task: Task, provider: ImageProvider, settings: ReleaseSetting
         )
     if empty.f2p_passed:
         raise PackageError(f"{empty.f2p_passed} failing tests pass when run by themselves")
-
-
-def make_task(pair: Pair, site: Site, proof: Proof) -> Task:
-    """Write a proven pair down."""
-    old, new = pair.old.package, pair.new.package
-    text, source = issue_text(pair, proof)
-    fix = pair.fix
-    payload = Payload(
-        archive=f"repos/{digest(pair.pristine)}.tar.gz",
-        repo=digest(pair.pristine),
-        bug=diff_trees(pair.pristine, pair.buggy),
-        shown=diff_trees(pair.buggy, pair.base),
-        roots=pair.package.roots,
-        paths=pair.package.paths,
-        tests=new.tests,
-        requires=site.requires,
-        plugins=site.plugins,
-        ini=pair.new.ini,
-    )
-    reference = Reference(
-        gold_patch=fix, fail_to_pass=proof.fail_to_pass, pass_to_pass=proof.pass_to_pass
-    )
-    size = fix_size(fix)
-    value, name = difficulty(fix, len(proof.fail_to_pass))
-    key = hashlib.sha256(f"{new.name}\0{old.version}\0{new.version}".encode()).hexdigest()[:6]
-    return Task(
-        f"{new.name.lower()}-{new.version}-{key}",
-        text,
-        environment="swe",
-        payload=payload.model_dump(),
-        reference=reference.model_dump(),
-        metadata={
-            "source": "releases",
-            "package": new.name,
-            "repository": pair.new.repository or new.name.lower(),
-            "version": old.version,
-            "fixed_in": new.version,
-            "issue_from": source,
-            "failing_tests": len(proof.fail_to_pass),
-            "uncollected": proof.unseen,
-            "fix_lines": size.lines,
-            "fix_files": size.files,
-            "difficulty": value,
-            "difficulty_name": name,
-            "seconds": round(proof.seconds, 2),
-        },
-    )

@@ -22,7 +22,7 @@ class Proof:
         dropped: tests that are neither, by reason.
         asks_for: names that the failing tests use and the older source does not have.
         messages: first line of the error by failing test.
-        unseen: failing tests whose whole file cannot be imported with the older source.
+        uncollected: failing tests whose whole file cannot be imported with the older source.
         seconds: processor time of one run of all kept tests.
     """
 
@@ -31,29 +31,40 @@ class Proof:
     dropped: Counter[str] = field(default_factory=Counter)
     asks_for: list[str] = field(default_factory=list)
     messages: dict[str, str] = field(default_factory=dict)
-    unseen: int = 0
+    uncollected: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
-async def prove(
-    bench: Bench,
-    pair: Pair,
-    *,
-    repeats: int,
-    timeout: float,
-    max_seconds: float,
-    limit: int,
-) -> Proof:
-    """Run the newer release's tests on both sources, `repeats` times each.
+@dataclass(slots=True)
+class Newer:
+    """What the newer release's tests do on its own source.
+
+    Attributes:
+        passing: in every run, and fast enough.
+        seconds: of processor time by test.
+    """
+
+    passing: set[str]
+    dropped: Counter[str]
+    seconds: dict[str, float]
+
+    @property
+    def files(self) -> list[str]:
+        return sorted({test.partition("::")[0] for test in self.passing})
+
+
+async def run_newer(
+    bench: Bench, pair: Pair, *, repeats: int, timeout: float, max_seconds: float
+) -> Newer:
+    """Run the newer release's tests on its own source.
 
     Args:
         bench: holds `pair.pristine`.
         timeout: processor seconds for one run of the suite.
         max_seconds: slower tests are left out.
-        limit: at most this many pass-to-pass tests; those of the failing tests' files go first.
 
     Raises:
-        PackageError: the tests do not run, or none tells the two sources apart; says why.
+        PackageError: the tests do not run; says why.
     """
     tests = pair.package.tests
     after = [await _suite(bench, tests, None, timeout) for _ in range(repeats)]
@@ -64,9 +75,46 @@ async def prove(
     dropped["failing on the newer source"] = len(after[0].failed & after[-1].failed)
     dropped["flaky"] = len(set.union(*(run.passed for run in after)) - passing)
     dropped["slow"] = len(slow)
-    passing -= slow
-    files = sorted({test.partition("::")[0] for test in passing})
-    before = [await _suite(bench, files, pair.planted, timeout) for _ in range(repeats)]
+    return Newer(passing - slow, dropped, after[0].seconds)
+
+
+@dataclass(slots=True)
+class Failing:
+    """Tests that fail with something changed: `ran` by themselves, or `uncollected` because their
+    file cannot be imported."""
+
+    ran: set[str]
+    uncollected: set[str]
+
+
+async def failing_with(
+    bench: Bench, newer: Newer, files: list[str], write: dict[str, str | None], timeout: float
+) -> Failing:
+    """The tests among the newer release's that fail with these texts put over its source."""
+    run = await _suite(bench, files, write, timeout)
+    failed = {
+        test
+        for test in newer.passing
+        if test.partition("::")[0] in files and _outcome(run, test) == "failed"
+    }
+    uncollected = {test for test in failed if test.partition("::")[0] in run.errors}
+    return Failing(failed - uncollected, uncollected)
+
+
+async def prove(
+    bench: Bench, pair: Pair, newer: Newer, *, repeats: int, timeout: float, limit: int
+) -> Proof:
+    """Run the newer release's tests on the older source, `repeats` times.
+
+    Args:
+        bench: holds `pair.pristine`.
+        limit: at most this many pass-to-pass tests; those of the failing tests' files go first.
+
+    Raises:
+        PackageError: none tells the two sources apart; says why.
+    """
+    passing, dropped = newer.passing, newer.dropped.copy()
+    before = [await _suite(bench, newer.files, pair.planted, timeout) for _ in range(repeats)]
     outcomes = {test: {_outcome(run, test) for run in before} for test in passing}
     failing = sorted(test for test, seen in outcomes.items() if seen == {"failed"})
     same = [test for test, seen in outcomes.items() if seen == {"passed"}]
@@ -83,8 +131,8 @@ async def prove(
         dropped,
         _asked_for(before[0], failing, pair),
         _messages(before[0], failing),
-        sum(test.partition("::")[0] in before[0].errors for test in failing),
-        sum(after[0].seconds.get(test, 0.0) for test in [*failing, *kept]),
+        [test for test in failing if test.partition("::")[0] in before[0].errors],
+        sum(newer.seconds.get(test, 0.0) for test in [*failing, *kept]),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from agentrl.environments.swe.releases.pair import Pair
 from agentrl.environments.swe.releases.prove import Proof
@@ -11,21 +12,47 @@ _LIMIT = 6000
 _SHOWN = 8
 
 
+def notes_of(pair: Pair) -> tuple[str, str]:
+    """The project's notes on the newer release, and where they are from: "changelog", "changelog
+    lines", or "tests" where there are none."""
+    notes = pair.new.changelog.entry(pair.new.package.version)
+    if notes:
+        return notes, "changelog"
+    notes = pair.new.changelog.since(pair.old.changelog)
+    return notes, "changelog lines" if notes else "tests"
+
+
 def issue_text(pair: Pair, proof: Proof) -> tuple[str, str]:
-    """The text, and where it is from: "changelog", "changelog lines" or "tests"."""
-    name, new = pair.new.package.name, pair.new.package.version
-    notes, source = pair.new.changelog.entry(new), "changelog"
-    if not notes:
-        notes = pair.new.changelog.since(pair.old.changelog)
-        source = "changelog lines" if notes else "tests"
+    """The text of a whole pair, and where it is from, see `notes_of`."""
+    notes, source = notes_of(pair)
+    name = pair.new.package.name
     lines = [f"Bring `{name}` from {pair.old.package.version} to what its next release does."]
     if notes:
         lines += ["The project's notes on that release:", "", _plain(notes)]
     else:
         lines += ["The project has no notes on it. Checks that fail today:", "", *_failures(proof)]
+    return _with_names(lines, proof), source
+
+
+def part_text(pair: Pair, proof: Proof, own: Sequence[str], source: str) -> tuple[str, str]:
+    """The text of one fix, and where it is from.
+
+    Args:
+        own: the entries of the notes that speak of it.
+    """
+    name, version = pair.new.package.name, pair.new.package.version
+    lines = [f"`{name}` {version} is complete but for one of its changes, which is missing here."]
+    if own:
+        lines += ["The project's notes on it:", "", _plain("\n".join(own))]
+    else:
+        lines += ["Checks that fail today:", "", *_failures(proof)]
+    return _with_names(lines, proof), source if own else "tests"
+
+
+def _with_names(lines: list[str], proof: Proof) -> str:
     if proof.asks_for:
         lines += ["", "Names that will be used and do not exist yet: " + ", ".join(proof.asks_for)]
-    return "\n".join(lines).strip(), source
+    return "\n".join(lines).strip()
 
 
 def _plain(notes: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from agentrl.core import ConfigError, Episode, Message, Sandbox, SandboxProvider, Task, Turn
 from agentrl.environments.base import Environment, Observation
 from agentrl.environments.images import ImageProvider
-from agentrl.environments.offered import chosen
+from agentrl.environments.offered import offered
 from agentrl.environments.swe.environment import NO_CALL
 from agentrl.environments.swe.flags import flags_of_commands, flags_of_patch
 from agentrl.environments.swe.package import is_test_file
@@ -68,7 +68,7 @@ class SweBenchEnvironment(Environment):
         self,
         sandboxes: ImageProvider,
         *,
-        tools: Sequence[str] | None = None,
+        tools: str | Sequence[str] | None = None,
         system: str = SYSTEM,
         grade_unsubmitted: bool = False,
         test_timeout: float = 1800.0,
@@ -76,7 +76,8 @@ class SweBenchEnvironment(Environment):
     ) -> None:
         """
         Args:
-            tools: names of the tools to offer, None for all.
+            tools: names of the tools to offer, None for all; or the name of a published
+                scaffold, see `agentrl.tools.preset`.
             test_timeout: seconds for the instance's tests.
             host: of the Docker engine on which images are made ready.
         """
@@ -88,12 +89,13 @@ class SweBenchEnvironment(Environment):
         self._host = host
         self._lender: SandboxProvider | None = None
         self._sandbox: Sandbox | None = None
+        self._offered: dict[str, Tool] = {}
         self._task: Task | None = None
         self.submitted = False
 
     @property
     def tools(self) -> dict[str, Tool]:
-        return chosen(super().tools, self._names)
+        return self._offered
 
     async def reset(self, task: Task) -> list[Message]:
         """Raises SandboxError, ConfigError."""
@@ -111,6 +113,7 @@ class SweBenchEnvironment(Environment):
             Shell(sandbox, folder),
             Submit(self._submit),
         )
+        self._offered = offered(super().tools, self._names, sandbox, folder, self._submit)
         system = [Message("system", self._system)] if self._system else []
         return [*system, Message("user", task.prompt)]
 

@@ -20,7 +20,8 @@ SEAL_MODULE = "agentrl_seal"
 SEAL_SOURCE = """\
 import json, os
 _word = os.environ.pop("AGENTRL_SEAL", "")
-_out = os.dup(1)
+_file = os.environ.pop("AGENTRL_SEAL_FILE", "")
+_out = os.open(_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) if _file else os.dup(1)
 _seen = {}
 
 def pytest_runtest_logreport(report):
@@ -49,10 +50,11 @@ class Seal:
     def new(cls) -> Seal:
         return cls(f"agentrl-seal-{secrets.token_hex(16)}")
 
-    def environment(self, folder: str) -> dict[str, str]:
-        """Variables for the run; `folder` holds the plugin."""
+    def environment(self, folder: str, file: str = "") -> dict[str, str]:
+        """Variables for the run; `folder` holds the plugin, which writes to stdout or to `file`."""
         return {
             "AGENTRL_SEAL": self.word,
+            **({"AGENTRL_SEAL_FILE": file} if file else {}),
             "PYTEST_ADDOPTS": f"-p {SEAL_MODULE}",
             "PYTHONPATH": folder,
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -1,0 +1,166 @@
+"""Exploring an application so that its recording knows the ways that policies try."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agentrl.core import Task
+from agentrl.environments.gui.recording.graph import Node, Recording, action_key, scene_key
+from agentrl.environments.gui.recording.recorder import RecordingScreen, RecordingScreens
+from agentrl.environments.gui.screen import Action, Refused
+from agentrl.environments.gui.task import screen_task
+
+_TYPED = frozenset({"textbox", "searchbox", "spinbutton"})
+_STILL = frozenset({"text", "heading", "cell", "columnheader", "listitem", "label", "image", "row"})
+
+
+@dataclass(slots=True)
+class Explored:
+    """What exploring came to: nodes, transitions, steps taken live, and whether it saw all."""
+
+    nodes: int
+    transitions: int
+    steps: int
+    complete: bool
+
+
+async def explore(
+    screens: RecordingScreens,
+    tasks: Sequence[Task],
+    *,
+    texts: Sequence[str] = (),
+    max_steps: int = 2000,
+    max_depth: int = 12,
+) -> Explored:
+    """Try every action of every state, breadth first, from the start of each task's scene.
+
+    A browser cannot jump: a state is reached again by walking to it, so one walk goes on forward as
+    long as there is something untried.
+
+    Args:
+        texts: what is typed into fields.
+        max_steps: live actions over all scenes.
+        max_depth: steps from the start.
+    """
+    steps, complete, seen = 0, True, set[str]()
+    for task in tasks:
+        key = scene_key(screen_task(task))
+        if key in seen:
+            continue
+        seen.add(key)
+        walker = _Walker(screens, task, texts, max_depth)
+        steps += await walker.run(max_steps - steps)
+        complete = complete and walker.complete
+    graph = screens.recording
+    return Explored(len(graph.nodes), sum(map(len, graph.edges.values())), steps, complete)
+
+
+class _Walker:
+    """Walks of one scene."""
+
+    def __init__(
+        self, screens: RecordingScreens, task: Task, texts: Sequence[str], max_depth: int
+    ) -> None:
+        self._screens, self._task = screens, task
+        self._texts, self._depth = texts, max_depth
+        self._paths: dict[str, list[Action]] = {}
+        self._queue: deque[str] = deque()
+        self.steps, self.complete = 0, False
+
+    async def run(self, budget: int) -> int:
+        screen = await self._open()
+        try:
+            while self.steps < budget:
+                node = screen.node
+                assert node is not None
+                action = self._untried(node)
+                if action is not None:
+                    await self._try(screen, action)
+                    continue
+                await screen.close()
+                screen = await self._open()
+                if not await self._walk_to_untried(screen):
+                    self.complete = True
+                    break
+        finally:
+            await screen.close()
+        return self.steps
+
+    async def _open(self) -> RecordingScreen:
+        screen = await self._screens.open(self._task)
+        assert screen.node is not None
+        self._reached(screen.node, [])
+        return screen
+
+    def _reached(self, node: Node, path: list[Action]) -> None:
+        if node.id not in self._paths:
+            self._paths[node.id] = path
+            self._queue.append(node.id)
+
+    async def _try(self, screen: RecordingScreen, action: Action) -> None:
+        assert screen.node is not None
+        path = self._paths[screen.node.id]
+        self.steps += 1
+        try:
+            await screen.act(action, image=False)
+        except Refused:
+            return
+        self._reached(screen.node, [*path, action])
+
+    async def _walk_to_untried(self, screen: RecordingScreen) -> bool:
+        """Walk to the nearest state with something untried; False when there is none."""
+        graph = self._screens.recording
+        while self._queue:
+            id = self._queue[0]
+            if self._untried(graph.nodes[id]) is None:
+                self._queue.popleft()
+                continue
+            for action in self._paths[id]:
+                self.steps += 1
+                await screen.act(action, image=False)
+            if screen.node is not None and screen.node.id == id:
+                return True
+            # The application does not lead there again: a conflict that the recording lists.
+            self._queue.popleft()
+            await screen.look(image=False)
+            return True
+        return False
+
+    def _untried(self, node: Node) -> Action | None:
+        if node.view.over or len(self._paths.get(node.id, ())) >= self._depth:
+            return None
+        known = self._screens.recording.edges.get(node.id, {})
+        for action in actions_of(node, self._texts):
+            if action_key(action, node.view) not in known:
+                return action
+        return None
+
+
+def actions_of(node: Node, texts: Iterable[str]) -> Iterator[Action]:
+    """What can sensibly be tried on a screen: its controls, then going back."""
+    texts = list(texts)
+    for element in node.view.elements:
+        if not element.id or "disabled" in element.states:
+            continue
+        if element.role in _TYPED:
+            yield from (Action("type", element.id, text=text) for text in texts)
+        elif element.options:
+            yield from (Action("select", element.id, text=text) for text in element.options)
+        elif element.role not in _STILL:
+            yield Action("click", element.id)
+    yield Action("back")
+
+
+def coverage(recording: Recording) -> dict[str, Any]:
+    """How much of a recording is known: its size, and the share of states with a way on."""
+    ways = sum(bool(recording.edges.get(id)) for id in recording.nodes)
+    return {
+        "nodes": len(recording.nodes),
+        "transitions": sum(map(len, recording.edges.values())),
+        "scenes": len(recording.starts),
+        "with a way on": ways,
+        "conflicts": len(recording.conflicts),
+    }
