@@ -68,6 +68,8 @@ def used_up(error: BaseException) -> bool:
 
 
 if __name__ == "__main__":
+    # This file's folder has modules of the packages' names.
+    sys.path.pop(0)
     # What environments print must not stand among the answers.
     OUT, sys.stdout = sys.stdout, sys.stderr
     asyncio.run(main(sys.argv[1], json.loads(sys.argv[2])))
