@@ -103,7 +103,7 @@ CASES = {
     McpEnvironment: Case(lambda: McpEnvironment(servers=[]), Task("m", "Ask."), ["[f()]", "no"]),
     RolesEnvironment: Case(
         RolesEnvironment,
-        Task("r", "Answer.", payload={"role": "answerer"}, reference={"answer": "never to be told"}),
+        Task("r", "Answer.", payload={"role": "answerer"}, reference={"answer": "never be told"}),
         ["It is this."],
     ),
     SearchEnvironment: Case(

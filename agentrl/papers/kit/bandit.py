@@ -20,7 +20,7 @@ VOCAB = 32
 PROMPT = (1, 2, 3)
 
 
-def toy_learner(seed: int = 0, spelling: Spelling | None = None, **settings: Any) -> Learner:
+def toy_learner(seed: int = 0, spelling: Spelling | None = None, /, **settings: Any) -> Learner:
     """A learner of a one-layer transformer in float64; clipping of the gradient is off."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
