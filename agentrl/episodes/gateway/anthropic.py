@@ -113,7 +113,8 @@ def _messages(given: Any, where: str) -> list[Message]:
             call = read_call(block.get("name"), block.get("input"), block.get("id"), where)
             said.calls.append(call)
         elif kind == "tool_result" and said.role == "user":
-            text, images = (read(block.get("content"), where) for read in (text_of, images_of))
+            result = block.get("content")
+            text, images = text_of(result, where), images_of(result, where)
             call_id = take(block, "tool_use_id", str, "")
             results.append(Message("tool", text, call_id=call_id, images=images))
         elif kind == "image" and said.role == "user":
