@@ -35,22 +35,31 @@ async def main(rounds: int, steps: int) -> dict[str, Any]:
     live = BrowserScreens(miniwob_site())
     official = Official()
     found: dict[str, list[float]] = {}
+    envs: list[GuiEnvironment] = []
+
+    async def measure(name: str, count: int) -> None:
+        for shots in (False, True):
+            rate = await drive(envs[-count:], steps, shots)
+            found.setdefault(f"{name}_{'shots' if shots else 'text'}", []).append(rate)
+
     try:
         with tempfile.TemporaryDirectory(prefix="agentrl-bench-") as scratch:
             recorded = await record(live, Path(scratch) / "recording")
-            for round in range(rounds):
-                for contexts in (1, 4, 16):
-                    for shots in (False, True):
-                        name = f"ours_{contexts}_{'shots' if shots else 'text'}"
-                        rate = await drive(live, round, contexts, steps, shots)
-                        found.setdefault(name, []).append(rate)
+            official.begin()
+            for contexts in (1, 4, 16):
+                while len(envs) < contexts:
+                    envs.append(await opened(live))
+                for _ in range(rounds):
+                    await measure(f"ours_{contexts}", contexts)
                     if contexts == 1:
-                        found.setdefault("selenium_1", []).append(official.drive(round, steps))
-                for shots in (False, True):
-                    name = f"recording_{'shots' if shots else 'text'}"
-                    rate = await drive(recorded, 0, 1, 2000, shots)
-                    found.setdefault(name, []).append(rate)
+                        found.setdefault("selenium_1", []).append(official.drive(steps))
+            envs.append(await opened(recorded))
+            steps = 2000
+            for _ in range(rounds):
+                await measure("recording", 1)
     finally:
+        for env in envs:
+            await env.close()
         official.close()
         await live.close()
     rates = {name: round_to(statistics.median(values)) for name, values in found.items()}
@@ -62,12 +71,20 @@ async def main(rounds: int, steps: int) -> dict[str, Any]:
     return {"steps_per_second": rates, "best": best, "times_selenium": paired, "load": load()}
 
 
+async def opened(screens: Screens) -> GuiEnvironment:
+    """An environment that has taken its first step."""
+    env = GuiEnvironment(screens)
+    await env.reset(task())
+    await env.step(turn())
+    return env
+
+
 async def record(live: Screens, folder: Path) -> RecordedScreens:
     """One state and the step that leads back to it."""
     recording = Recording(folder)
     recorder = RecordingScreens(live, recording)
     env = GuiEnvironment(recorder, screenshots=True)
-    await env.reset(task(0))
+    await env.reset(task())
     await env.step(turn())
     await env.step(turn())
     await env.close()
@@ -75,19 +92,14 @@ async def record(live: Screens, folder: Path) -> RecordedScreens:
     return RecordedScreens(Recording.open(folder))
 
 
-async def drive(screens: Screens, seed: int, contexts: int, steps: int, shots: bool) -> float:
-    """Steps per second over all contexts; opening them is not counted."""
-    envs = [GuiEnvironment(screens, screenshots=shots) for _ in range(contexts)]
+async def drive(envs: list[GuiEnvironment], steps: int, shots: bool) -> float:
+    """Steps per second over all of them; opening them is not counted."""
+    each = max(4, steps // len(envs))
     for env in envs:
-        await env.reset(task(seed))
-        await env.step(turn())
-    each = max(4, steps // contexts)
+        env.screenshots = shots
     begin = time.perf_counter()
     await asyncio.gather(*(_steps(env, each) for env in envs))
-    seconds = time.perf_counter() - begin
-    for env in envs:
-        await env.close()
-    return contexts * each / seconds
+    return len(envs) * each / (time.perf_counter() - begin)
 
 
 async def _steps(env: GuiEnvironment, count: int) -> None:
@@ -97,8 +109,8 @@ async def _steps(env: GuiEnvironment, count: int) -> None:
         assert not observation.done
 
 
-def task(seed: int) -> Task:
-    return miniwob_task(PAGE, seed)
+def task() -> Task:
+    return miniwob_task(PAGE, seed=0)
 
 
 def turn() -> Turn:
@@ -118,22 +130,27 @@ class Official:
         os.environ["MINIWOB_CHROME_BINARY"] = str(found_executable())
         os.environ["MINIWOB_CHROMEDRIVER"] = driver
         gymnasium.register_envs(miniwob)
+        self._click: Any = None
         self.env: Any = gymnasium.make(f"miniwob/{PAGE}-v1")
 
-    def drive(self, seed: int, steps: int) -> float:
+    def begin(self) -> None:
+        """An episode without a limit of time."""
         import numpy as np
         from miniwob.action import ActionTypes
 
-        self.env.reset(seed=seed)
+        self.env.reset(seed=0)
         raw = self.env.unwrapped
-        raw.instance.driver.execute_script("core.clearTimer();")
+        raw.instance.driver.execute_script("core.EPISODE_MAX_TIME = 1e6;")
+        self.env.reset(seed=0)
         # The instruction, at the top of the page.
         where = np.array([80.0, 8.0], dtype=np.float32)
-        click = raw.create_action(ActionTypes.CLICK_COORDS, coords=where)
-        self.env.step(click)
+        self._click = raw.create_action(ActionTypes.CLICK_COORDS, coords=where)
+        self.env.step(self._click)
+
+    def drive(self, steps: int) -> float:
         begin = time.perf_counter()
         for _ in range(steps):
-            _, _, done, _, _ = self.env.step(click)
+            _, _, done, _, _ = self.env.step(self._click)
             assert not done
         return steps / (time.perf_counter() - begin)
 

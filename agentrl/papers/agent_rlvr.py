@@ -18,7 +18,7 @@ CLAIM = (
     "stays there; with guidance after failure the policy comes to succeed without any, by policy "
     "gradient and by preference."
 )
-ROLLOUTS = 1600
+ROLLOUTS = 1000
 
 
 def settings(kind: str = "agent_rlvr") -> GuidanceSettings:

@@ -12,7 +12,7 @@ CLAIM = (
     "Where one group in a hundred has a success, GRPO stays there; hinted rollouts, learned with "
     "the ratio to the context without the hint, make the policy succeed without it."
 )
-ROLLOUTS = 1600
+ROLLOUTS = 1000
 
 
 def settings() -> GuidanceSettings:

@@ -17,8 +17,8 @@ CLAIM = (
     "Where one group in a hundred has a success, GRPO stays there; with hints of its own, level "
     "by level, the policy comes to succeed without any."
 )
-ROLLOUTS = 1600
-TIER = {"kind": "self", "levels": len(LEVELS), "answer": "text", "prompt": TUTOR, "tokens": 16}
+ROLLOUTS = 1800
+TIER = {"kind": "self", "levels": len(LEVELS), "answer": "text", "prompt": TUTOR, "tokens": 48}
 
 
 def settings(kind: str = "sage") -> GuidanceSettings:

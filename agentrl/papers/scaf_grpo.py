@@ -12,7 +12,7 @@ CLAIM = (
     "Where one group in a hundred has a success, GRPO stays there; with the least written hint "
     "that works, in one rollout of a group, the policy comes to succeed without any."
 )
-ROLLOUTS = 1600
+ROLLOUTS = 1800
 
 
 def settings() -> GuidanceSettings:

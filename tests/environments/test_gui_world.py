@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytest_asyncio
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -52,7 +53,7 @@ def test_few_beginnings_are_shared_by_every_seed():
         list(make_tasks(1, kinds=("fly",)))
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser():
     screens = BrowserScreens({"world": SITE}, viewport=(640, 420))
     yield screens

@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 
 DIALS = {"north": "abcdefgh", "east": "ijklmnop", "south": "qrstuvwx"}
 NAMES = ("oak", "elm", "ash", "fir")
-CHUNKS = ("north '{0}'", "east '{1}'", "south '{2}'")
+CHUNKS = ("north '{0}' '{0}' '{0}'", "east '{1}' '{1}' '{1}'", "south '{2}' '{2}' '{2}'")
 LEVELS = tuple("\n".join(CHUNKS[:told]) for told in range(1, len(CHUNKS) + 1))
-"""What hints of growing detail say: the first mark, the first two, ..."""
+"""What hints of growing detail say: the first mark, the first two, ...; each three times, so that a
+policy this small learns soon to look there."""
 TUTOR = "Write hint {level}. {reference}"
-WIDTH, LAYERS = 64, 2
-WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 400, 800, 64, 3e-3
-GROUP, TURNS, RATE = 8, 3, 1e-3
+WIDTH, LAYERS = 48, 2
+WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 260, 800, 32, 6e-3
+GROUP, TURNS, RATE = 8, 3, 2e-3
 
 
 class Door(Environment):
@@ -244,7 +245,7 @@ def runner(
         dialect("pythonic"),
         make,
         Opened(),
-        Limits(turns=TURNS, tokens=600, tokens_per_turn=16),
+        Limits(turns=TURNS, tokens=600, tokens_per_turn=48),
         source=source,
     )
 
@@ -287,7 +288,7 @@ async def _warm() -> Policy:
     shown = await _shown(policy)
     rng = random.Random(derive_seed(0, "batches"))
     settings = LearnerSettings(
-        learning_rate=WARM_RATE, schedule="linear", total_steps=WARM_STEPS, warmup_steps=10
+        learning_rate=WARM_RATE, schedule="linear", total_steps=2 * WARM_STEPS, warmup_steps=10
     )
     learner = Learner(policy, settings)
     for _ in range(WARM_STEPS):
@@ -310,7 +311,7 @@ async def _shown(policy: Policy) -> list[Episode]:
             asked = TUTOR.format(level=level, reference=f"solution: {' '.join(code)}")
             lessons.append(Attempt(Task("lesson", asked), seed))
             continue
-        level = rng.choices(range(len(LEVELS) + 1), [0.2, 0.2, 0.2, 0.4])[0]
+        level = rng.choices(range(len(LEVELS) + 1), [0.15, 0.1, 0.15, 0.6])[0]
         hint = [Message("user", f"Hint: {LEVELS[level - 1].format(*code)}")] if level else []
         attempts.append(Attempt(task, seed, Guide(hint)))
     opening = runner(ScriptedEngine(opener, policy.tokenizer), policy, source="script")

@@ -232,10 +232,8 @@ class BrowserScreen:
         self._opened.clear()
 
     async def _back(self, tab: Tab) -> None:
-        before = tab.url
-        if await tab.guard(tab.page.go_back(timeout=tab.seconds * 1000)) is not None:
-            return
-        if tab.url != before and tab.url != "about:blank":
+        if await tab.has_past():
+            await tab.guard(tab.page.go_back(timeout=tab.seconds * 1000))
             return
         if len(self._tabs) == 1:
             raise Refused("there is no page to go back to")

@@ -145,6 +145,13 @@ class Tab:
             await self._wait_changed(deadline)
         return idle
 
+    async def has_past(self) -> bool:
+        """Whether there is a page before this one; the blank one of a new tab is none."""
+        assert self._cdp is not None
+        found = await self.guard(self._cdp.send("Page.getNavigationHistory"))
+        before = found["entries"][: found["currentIndex"]]
+        return bool(before) and before[-1]["url"] != "about:blank"
+
     async def press(self, x: float, y: float, count: int = 1) -> None:
         """Click with the left button; the events go out together."""
         assert self._cdp is not None
