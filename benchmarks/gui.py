@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -43,7 +44,11 @@ async def main(rounds: int, steps: int) -> dict[str, Any]:
     async def measure(name: str, count: int, clock: Clock = time.perf_counter) -> None:
         for shots in (False, True):
             rate = await drive(envs[-count:], steps, shots, clock)
-            found.setdefault(f"{name}_{'shots' if shots else 'text'}", []).append(rate)
+            keep(f"{name}_{'shots' if shots else 'text'}", rate)
+
+    def keep(name: str, rate: float) -> None:
+        found.setdefault(name, []).append(rate)
+        print(f"{name} {round_to(rate):g} steps/s, load {load()}", file=sys.stderr, flush=True)
 
     try:
         with tempfile.TemporaryDirectory(prefix="agentrl-bench-") as scratch:
@@ -55,7 +60,7 @@ async def main(rounds: int, steps: int) -> dict[str, Any]:
                 for _ in range(rounds):
                     await measure(f"ours_{contexts}", contexts)
                     if contexts == 1:
-                        found.setdefault("selenium_1", []).append(official.drive(steps))
+                        keep("selenium_1", official.drive(steps))
             envs.append(await opened(recorded))
             steps = 2000
             for _ in range(rounds):
