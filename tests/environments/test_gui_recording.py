@@ -80,7 +80,7 @@ async def test_recording_plays_back_what_was_seen(folder: Path) -> None:
     """Points are clicks on elements; refusals, states and screenshots are kept."""
     one = await play(RecordedScreens(Recording.open(folder)))
     assert one == await play(RecordedScreens(Recording.open(folder)))
-    assert 'listitem "milk white  false"' in one[2]
+    assert 'listitem "milk white false"' in one[2]
     assert 'there are "white", "yellow", "blue"' in one[3]
     assert one[4] == "['milk white  false']"
 
@@ -127,7 +127,7 @@ async def test_unseen_step_goes_on_live_and_is_learned(
     do = await Session(screens).start(notes_task())
     await do("type", "textbox Title", text="milk")
     assert 'checkbox "Pinned" focused checked' in await do("click", "checkbox Pinned")
-    assert 'listitem "milk white  true"' in await do("click", "button Save")
+    assert 'listitem "milk white true"' in await do("click", "button Save")
     outcome = await do.outcome()
     assert (outcome["live"], outcome["state"]) == (True, ["milk white  true"])
     await do.close()
@@ -135,7 +135,7 @@ async def test_unseen_step_goes_on_live_and_is_learned(
     again = await Session(RecordedScreens(Recording.open(copy))).start(notes_task())
     await again("type", "textbox Title", text="milk")
     await again("click", "checkbox Pinned")
-    assert 'listitem "milk white  true"' in await again("click", "button Save")
+    assert 'listitem "milk white true"' in await again("click", "button Save")
 
 
 @live_test

@@ -43,6 +43,7 @@ class Tab:
         self.seconds = seconds
         self._cdp: CDPSession | None = None
         self._context: int | None = None
+        self._answered: int | None = None
         self._frame = ""
         self._waiting: set[asyncio.Future[None]] = set()
         self._abandoned: set[asyncio.Future[Any]] = set()
@@ -120,6 +121,7 @@ class Tab:
             if self._context is None:
                 await self._wait_changed(deadline)
                 continue
+            self._answered = self._context
             try:
                 return await self._evaluate(expression, self._context)
             except Exception as error:
@@ -133,9 +135,9 @@ class Tab:
         return await self._evaluate(expression, None)
 
     async def leave(self) -> None:
-        """Wait until the document that is going away has been replaced, or has stayed."""
-        before, deadline = self._context, time.monotonic() + _LOAD_SECONDS
-        while self._context == before and time.monotonic() < deadline:
+        """Wait until the document that answered last has been replaced, or has stayed."""
+        deadline = time.monotonic() + _LOAD_SECONDS
+        while self._context == self._answered and time.monotonic() < deadline:
             await self._wait_changed(deadline)
 
     async def quiet(self, deadline: float) -> bool:
@@ -144,6 +146,13 @@ class Tab:
         while self.requests and time.monotonic() < deadline:
             await self._wait_changed(deadline)
         return idle
+
+    async def has_past(self) -> bool:
+        """Whether there is a page before this one; the blank one of a new tab is none."""
+        assert self._cdp is not None
+        found = await self.guard(self._cdp.send("Page.getNavigationHistory"))
+        before = found["entries"][: found["currentIndex"]]
+        return bool(before) and before[-1]["url"] != "about:blank"
 
     async def press(self, x: float, y: float, count: int = 1) -> None:
         """Click with the left button; the events go out together."""

@@ -112,11 +112,12 @@ async def navigate_tree(hand: Hand) -> None:
         if shown:
             await hand.press(shown[-1])
             return
-        closed = [e for e in hand.all("clickable", "text") if e.name and e.name not in tried]
+        closed = [e for e in hand.all() if e.name and e.name not in tried]
         if not closed:
             break
         tried.add(closed[0].name)
         await hand.press(closed[0])
+        await hand.wait(0.3)
     raise Missing(wanted)
 
 
@@ -125,11 +126,6 @@ async def ascending_numbers(hand: Hand) -> None:
     places = {int(e.name): e.centre for e in hand.all() if e.name.isdigit()}
     for number in sorted(places):
         await hand.point(*places[number])
-
-
-async def circle_center(hand: Hand) -> None:
-    await hand.point(*hand.one("circle").centre)
-    await hand.submit()
 
 
 async def grid_coordinate(hand: Hand) -> None:
@@ -142,14 +138,8 @@ async def grid_coordinate(hand: Hand) -> None:
 
 
 async def find_greatest(hand: Hand) -> None:
-    """Turn the cards, one at a time, then the greatest once more."""
-    found: dict[int, int] = {}
-    cards = [e.centre for e in hand.all("area", "clickable", "text") if e.box[3] - e.box[1] > 30]
-    for nth, centre in enumerate(cards):
-        await hand.point(*centre)
-        numbers = [int(e.name) for e in hand.all() if re.fullmatch(r"-?\d+", e.name)]
-        found[nth] = max(numbers, default=-1)
-    await hand.point(*cards[max(found, key=lambda nth: found[nth])])
+    cards = [e for e in hand.all() if re.fullmatch(r"-?\d+", e.name)]
+    await hand.press(max(cards, key=lambda card: int(card.name)))
     await hand.submit()
 
 
@@ -187,7 +177,6 @@ async def guess_number(hand: Hand) -> None:
 
 EXPERTS: dict[str, Expert] = {
     "ascending-numbers": ascending_numbers,
-    "circle-center": circle_center,
     "click-button": click_named,
     "click-button-sequence": click_both_buttons,
     "click-checkboxes": click_checkboxes,

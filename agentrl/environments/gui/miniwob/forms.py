@@ -111,13 +111,13 @@ async def use_autocomplete(hand: Hand) -> None:
 
 
 async def copy_paste(hand: Hand) -> None:
-    areas = hand.all("textbox")
+    """The field that is empty is the one to paste into."""
+    fields = hand.all("textbox")
+    areas = [field for field in fields if field.value]
     nth = 0
-    if len(areas) > 2:
-        position = hand.find(r"from the (\w+) text area")[0]
-        nth = ("1st", "2nd", "3rd").index(position)
-    text = areas[nth].value or ""
-    await hand.type(areas[-1], text)
+    if len(areas) > 1:
+        nth = ("1st", "2nd", "3rd").index(hand.find(r"from the (\w+) text area")[0])
+    await hand.type(next(f for f in fields if not f.value), areas[nth].value or "")
     await hand.submit()
 
 
@@ -140,7 +140,7 @@ async def search_movies(hand: Hand) -> None:
         if nth is None:
             raise Missing(f"a field for the {label} among {labels}")
         await hand.type(fields[nth], text)
-    await hand.submit("Search")
+    await hand.press([e for e in hand.all() if e.name in ("Search", "Submit")][-1])
 
 
 async def form_dropdown(hand: Hand) -> None:
@@ -170,16 +170,18 @@ async def click_scroll_list(hand: Hand) -> None:
 
 
 async def sign_agreement(hand: Hand) -> None:
-    """The text must be scrolled to its end before the buttons work."""
-    if "cancel" in hand.brief:
+    """The text must be scrolled to its end before it can be signed."""
+    if len(hand.quoted) < 2:
         await hand.submit("Cancel")
         return
+    name, button = hand.quoted[:2]
     box = hand.one("textbox")
     for _ in range(10):
         view = await hand.act(Action("scroll", box.id, text="down", amount=1000))
         if any("does not scroll" in note for note in view.notes):
             break
-    await hand.submit("Agree")
+    await hand.type(hand.one("textbox", name="Name"), name)
+    await hand.submit(button)
 
 
 def _expression(hand: Hand, pattern: str) -> tuple[str, ...]:

@@ -93,7 +93,7 @@ async def social_media(hand: Hand) -> None:
 
 
 def _cell_of(hand: Hand, key: str) -> str:
-    cells = [e.name for e in hand.all("cell", "columnheader", "text")]
+    cells = [e.name for e in hand.all("cell", "columnheader")]
     if key not in cells[:-1]:
         raise Missing(key)
     return cells[cells.index(key) + 1]
