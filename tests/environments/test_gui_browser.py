@@ -38,7 +38,7 @@ async def test_the_first_round_shows_controls_with_numbers_and_nothing_hidden(do
     assert "## Round 0" in lines
     assert "Notes  http://notes.test/index.html" in lines
     assert '[1] heading "Notes"' in lines
-    assert '[3] textbox "Title" value=""' in lines
+    assert '[2] textbox "Title" value=""' in lines
     assert any(line.endswith('button "Delete" disabled') for line in lines)
     assert "never seen" not in do.text
     assert any("The end" in line and "offscreen" in line for line in lines)
@@ -139,7 +139,7 @@ async def test_scroll_double_click_and_an_element_out_of_view(do: Session) -> No
 
 async def test_drag_frames_and_covered_elements(do: Session) -> None:
     await do("click", "link All notes")
-    assert 'text "got card"' in await do("drag", "text card", "text drop here")
+    assert 'text "got card"' in await do("drag", "clickable card", "text drop here")
     assert 'button "pressed"' in await do("click", "button Inside")
     await do("click", "button Cover")
     assert 'covered by "in front"' in await do("click", "button Under")
@@ -170,18 +170,20 @@ async def test_contexts_share_nothing_and_the_browser_stays(screens: BrowserScre
     assert screens.launches == 1
 
 
-async def test_prepare_brief_over_within_and_a_standing_clock(screens: BrowserScreens) -> None:
+async def test_prepare_brief_over_hide_and_a_standing_clock(screens: BrowserScreens) -> None:
     task = notes_task(
         now="2026-03-01T10:00:00Z",
         prepare="document.getElementById('said').textContent = new Date().toISOString()",
         brief="'Also ' + document.title",
         over="JSON.parse(localStorage.notes || '[]').length > 0",
-        within="p, #save, body",
+        hide="h1, #colour",
     )
     do = await Session(screens).start(task)
     try:
         assert do.messages[-1].content.startswith("Keep notes.\n\nAlso Notes\n\n## Round 0")
         assert "2026-03-01T10:00:00" in do.text
+        assert "heading" not in do.text
+        assert "combobox" not in do.text
         await do("click", "button Save")
         assert do.env.done
         outcome = await do.outcome()

@@ -187,9 +187,9 @@ def elements_of(xml: bytes) -> list[Element]:
 
     Raises InfraError when it is no dump (the device answers with a text when it is not idle).
     """
-    start = xml.find(b"<?xml")
+    start, end = xml.find(b"<?xml"), xml.rfind(b"</hierarchy>")
     try:
-        root = ElementTree.fromstring(xml[max(start, 0) :].strip())
+        root = ElementTree.fromstring(xml[max(start, 0) : end + len(b"</hierarchy>")])
     except ElementTree.ParseError as error:
         said = xml[:200].decode(errors="replace")
         raise InfraError("no_dump", f"uiautomator gave no tree: {said}") from error

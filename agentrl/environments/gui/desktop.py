@@ -162,7 +162,8 @@ class DesktopScreen:
         return Image(await self._sandbox.read(_SHOT))
 
     async def _launch(self, command: str) -> None:
-        await self._run(f"setsid nohup {command} >/dev/null 2>&1 </dev/null &")
+        line = shlex.quote(command)
+        await self._run(f"setsid nohup sh -c {line} >/dev/null 2>&1 </dev/null &")
 
     async def _until(self, command: str, cause: str, what: str) -> None:
         for _ in range(int(self._seconds / 0.1)):

@@ -27,7 +27,7 @@ class GuiEnvironment(Environment):
 
     Args:
         screens: where the episode's screen comes from; shared, and not closed here.
-        screenshots: observations hold a screenshot.
+        screenshots: observations hold a screenshot; may be changed between steps.
         marks: the numbers of the elements are drawn on it.
         max_elements: elements that a text shows.
         offered: names of the tools that the policy gets; None is all of them.
@@ -45,7 +45,7 @@ class GuiEnvironment(Environment):
         instructions: str = "",
     ) -> None:
         self._screens, self._offered = screens, offered
-        self._screenshots, self._marks, self._max = screenshots, marks, max_elements
+        self.screenshots, self._marks, self._max = screenshots, marks, max_elements
         self._instructions = instructions
         self._screen: Screen | None = None
         self._view: View | None = None
@@ -63,7 +63,7 @@ class GuiEnvironment(Environment):
         """Open the screen; the last message ends with round 0."""
         self.task = task
         self._screen = await self._screens.open(task)
-        view = await self._screen.look(image=self._screenshots)
+        view = await self._screen.look(image=self.screenshots)
         brief = await self._screen.brief()
         shown = self._round(Action("look"), view)
         said = [part for part in (task.prompt, brief) if part]
@@ -252,7 +252,7 @@ class GuiEnvironment(Environment):
         try:
             spot = aim(action, before)
             view = await self._screen.act(
-                action, image=self._screenshots if image is None else image
+                action, image=self.screenshots if image is None else image
             )
         except Refused as error:
             return self._unchanged(action, "refused", f"error: {error}")

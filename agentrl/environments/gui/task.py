@@ -19,7 +19,7 @@ class ScreenTask(BaseModel):
         prepare: JavaScript run in the first page once it is loaded.
         brief: JavaScript whose value is appended to the prompt.
         over: JavaScript that is true once the application has ended the episode by itself.
-        within: CSS selector of the part of the page that is shown; all of it when left out.
+        hide: CSS selector of what the policy is not shown.
         viewport: width and height of the page in pixels; the run's when left out.
         allow: origins ("http://host:port") that may be reached besides the run's sites.
         permissions: that the page is granted ("geolocation", "clipboard-read", ..).
@@ -33,7 +33,7 @@ class ScreenTask(BaseModel):
     prepare: str = ""
     brief: str = ""
     over: str = ""
-    within: str = ""
+    hide: str = ""
     viewport: tuple[int, int] | None = None
     allow: tuple[str, ...] = ()
     permissions: tuple[str, ...] = ()

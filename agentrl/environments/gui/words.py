@@ -28,7 +28,7 @@ def line(element: Element, max_name: int = 120) -> str:
     """`[3] textbox "Quantity" value="2" focused`."""
     number = f"[{element.id}] " if element.id else ""
     parts = [f"{'  ' * element.depth}{number}{element.role}"]
-    if element.name or not element.id:
+    if element.name:
         parts.append(f'"{_short(element.name, max_name)}"')
     if element.value is not None:
         parts.append(f'value="{_short(element.value, max_name)}"')

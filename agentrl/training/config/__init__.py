@@ -9,14 +9,13 @@ from agentrl.training.config.engines import (
     VLLMConfig,
 )
 from agentrl.training.config.file import load_config, parse_config
+from agentrl.training.config.sandboxes import DockerConfig, ProcessConfig
 from agentrl.training.config.sections import (
     AgentConfig,
     CustomConfig,
-    DockerConfig,
     EvalConfig,
     GuiConfig,
     ModelConfig,
-    ProcessConfig,
     RecordedWarmstart,
     RunConfig,
     RunSection,

@@ -117,7 +117,7 @@ globalThis.agentrl = globalThis.agentrl || (() => {
     return states;
   }
 
-  function view(within) {
+  function view(hidden) {
     const width = innerWidth, height = innerHeight;
     const rows = [];
     refs = [null];
@@ -158,18 +158,24 @@ globalThis.agentrl = globalThis.agentrl || (() => {
     function one(element, depth, clip, dx, dy, silent, pointer) {
       const tag = tagOf(element);
       if (SKIP.has(tag) || (tag === "input" && element.type === "hidden")) return;
+      if (hidden && element.matches(hidden)) return;
       const style = getComputedStyle(element);
       if (style.display === "none" || element.inert || element.getAttribute("aria-hidden") === "true" && !element.children.length) return;
-      const hidden = style.visibility !== "visible" || (style.opacity === "0" && tag !== "input");
+      const unseen = style.visibility !== "visible" || (style.opacity === "0" && tag !== "input");
       const rect = shift(element.getBoundingClientRect(), dx, dy);
       if (style.overflowX !== "visible" || style.overflowY !== "visible") {
         clip = [Math.max(clip[0], rect.left), Math.max(clip[1], rect.top),
           Math.min(clip[2], rect.right), Math.min(clip[3], rect.bottom)];
       }
+      // A label is the name of its control, and is not said again.
+      if (tag === "label" && element.control && element.control.getClientRects().length) {
+        walk(element, depth, clip, dx, dy, true, pointer);
+        return;
+      }
       const role = roleOf(element, tag);
       const shape = SHAPES.has(tag);
       const sized = rect.right > rect.left || rect.bottom > rect.top;
-      const now = !hidden && (sized || tag === "option");
+      const now = !unseen && (sized || tag === "option");
       const does = now && acted(element, role, style, !pointer);
       const below = pointer || style.cursor === "pointer";
       if (tag === "option" && tagOf(element.parentElement) !== "datalist"
@@ -207,11 +213,10 @@ globalThis.agentrl = globalThis.agentrl || (() => {
       if (tag === "select" && role === "combobox") return;
       const quiet = silent || does && !GROUPS.has(role) && tag !== "body";
       if (element.shadowRoot) walk(element.shadowRoot, depth, clip, dx, dy, quiet, below);
-      if (!(said && leaf)) walk(element, depth, clip, dx, dy, quiet || hidden, below);
+      if (!(said && leaf)) walk(element, depth, clip, dx, dy, quiet || unseen, below);
     }
 
-    const top = within ? document.querySelector(within) : document.body;
-    if (top) walk(top, 0, whole, 0, 0, false, false);
+    if (document.body) walk(document.body, 0, whole, 0, 0, false, false);
     return [document.title, location.href, width, height, rows];
   }
 
@@ -242,7 +247,7 @@ globalThis.agentrl = globalThis.agentrl || (() => {
   const turn = () => new Promise((done) => setTimeout(done, 0));
 
   // What is shown once the scripts that an event started have run; "leaving" when the page goes away.
-  async function settled(within) {
+  async function settled(hidden) {
     await turn();
     if (leaving) {
       const what = leaving;
@@ -256,7 +261,7 @@ globalThis.agentrl = globalThis.agentrl || (() => {
       ]);
       await turn();
     }
-    return JSON.stringify(["", ...view(within)]);
+    return JSON.stringify(["", ...view(hidden)]);
   }
 
   function frameShift(element) {

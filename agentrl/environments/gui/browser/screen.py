@@ -19,7 +19,7 @@ from agentrl.environments.gui.screen import Action, Element, Refused, Told, View
 from agentrl.environments.gui.task import ScreenTask
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, Dialog, Download, Page, Request
+    from playwright.async_api import BrowserContext, Dialog, Download, Page
 
 # A browser that was just started takes longer than one that is in use.
 _START_SECONDS = 60.0
@@ -48,15 +48,15 @@ class BrowserScreen:
     ) -> None:
         self._context, self._task = context, task
         self._reachable, self._settle, self._seconds = reachable, settle, seconds
-        self._settled_call = f"agentrl.settled({json.dumps(task.within)})"
+        self._settled_call = f"agentrl.settled({json.dumps(task.hide)})"
         self._tabs: list[Tab] = []
         self._told = Told()
         self._view: View | None = None
         self._dialog: DialogView | None = None
-        self._requests: set[Any] = set()
         self._opened = asyncio.Event()
         self._adopting: set[asyncio.Task[None]] = set()
         self._downloads: list[dict[str, Any]] = []
+        self._begun = self._announced = 0
         self._saving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -66,9 +66,6 @@ class BrowserScreen:
         page = await self._context.new_page()
         await self._adopt(page, max(self._seconds, _START_SECONDS))
         self._context.on("page", self._on_page)
-        self._context.on("request", self._on_request)
-        self._context.on("requestfinished", self._on_answered)
-        self._context.on("requestfailed", self._on_answered)
         await self._visit(self._task.start, infra=True)
         if self._task.prepare:
             try:
@@ -102,6 +99,7 @@ class BrowserScreen:
             await self.look(image=False)
         assert self._view is not None
         tab = self._tab
+        self._announced = self._begun
         try:
             if tab.dialog is not None:
                 await self._answer(tab, action)
@@ -156,7 +154,7 @@ class BrowserScreen:
             raise Interrupted
         found = await self._settled(tab)
         title, url, width, height, rows = found
-        elements = [_element(row) for row in rows]
+        elements = [element_of(row) for row in rows]
         shot, over = await asyncio.gather(self._shot(tab, image), self._over(tab))
         if len(self._tabs) > 1:
             self._told.tell(f"window {len(self._tabs)} of {len(self._tabs)}; back closes it")
@@ -165,38 +163,34 @@ class BrowserScreen:
     async def _settled(self, tab: Tab) -> list[Any]:
         end = time.monotonic() + self._settle
         while True:
-            before = {d["name"] for d in self._downloads}, len(self._saving)
             kind, *found = json.loads(await tab.inside(self._settled_call))
             if kind == "page":
                 await self._gone(tab)
             elif kind == "download":
-                await self._saved(before)
-            elif self._requests and time.monotonic() < end:
-                await asyncio.sleep(0.01)
-            else:
+                self._announced += 1
+                await self._saved()
+            elif await tab.quiet(end) or time.monotonic() >= end:
                 return found
 
     async def _gone(self, tab: Tab) -> None:
         """Wait for the next document; a response that is a download brings none."""
-        known = len(self._downloads) + len(self._saving)
         waiting = asyncio.ensure_future(tab.leave())
         while not waiting.done():
             await asyncio.wait({waiting}, timeout=0.02)
-            if len(self._downloads) + len(self._saving) > known:
+            if self._begun > self._announced:
                 waiting.cancel()
+                self._announced += 1
                 await tab.inside("agentrl.stay()")
-                return
+                return await self._saved()
         await waiting
 
-    async def _saved(self, before: tuple[set[str], int]) -> None:
+    async def _saved(self) -> None:
+        """Wait until every download that was announced has begun and ended."""
         end = time.monotonic() + _OPEN_SECONDS
-        while time.monotonic() < end:
-            if self._saving:
-                await asyncio.wait(self._saving, timeout=end - time.monotonic())
-                return
-            if {d["name"] for d in self._downloads} != before[0]:
-                return
+        while self._begun < self._announced and time.monotonic() < end:
             await asyncio.sleep(0.01)
+        if self._saving:
+            await asyncio.wait(self._saving, timeout=_OPEN_SECONDS)
 
     async def _shot(self, tab: Tab, image: bool) -> Image | None:
         return Image(base64.b64decode(await tab.capture())) if image else None
@@ -238,10 +232,8 @@ class BrowserScreen:
         self._opened.clear()
 
     async def _back(self, tab: Tab) -> None:
-        before = tab.url
-        if await tab.guard(tab.page.go_back(timeout=tab.seconds * 1000)) is not None:
-            return
-        if tab.url != before and tab.url != "about:blank":
+        if await tab.has_past():
+            await tab.guard(tab.page.go_back(timeout=tab.seconds * 1000))
             return
         if len(self._tabs) == 1:
             raise Refused("there is no page to go back to")
@@ -290,12 +282,6 @@ class BrowserScreen:
         await tab.start()
         self._tabs.append(tab)
 
-    def _on_request(self, request: Request) -> None:
-        self._requests.add(request)
-
-    def _on_answered(self, request: Request) -> None:
-        self._requests.discard(request)
-
     def _on_page(self, page: Page) -> None:
         task = asyncio.ensure_future(self._adopt_later(page))
         self._adopting.add(task)
@@ -321,6 +307,7 @@ class BrowserScreen:
         tab.interrupt(dialog)
 
     def _on_download(self, download: Download) -> None:
+        self._begun += 1
         task = asyncio.ensure_future(self._save(download))
         self._saving.add(task)
         task.add_done_callback(self._saving.discard)
@@ -345,7 +332,8 @@ class BrowserScreen:
         self._tabs.remove(tab)
 
 
-def _element(row: list[Any]) -> Element:
+def element_of(row: list[Any]) -> Element:
+    """An element from a row of our script's `view`."""
     number, role, name, left, top, right, bottom, value, states, depth, *more = row
     options = tuple(more[0]) if more else ()
     box = (left, top, right, bottom)

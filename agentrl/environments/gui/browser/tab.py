@@ -39,9 +39,11 @@ class Tab:
         self.dialog: Dialog | None = None
         self.opening = False
         self.failed = ""
+        self.requests: set[str] = set()
         self.seconds = seconds
         self._cdp: CDPSession | None = None
         self._context: int | None = None
+        self._answered: int | None = None
         self._frame = ""
         self._waiting: set[asyncio.Future[None]] = set()
         self._abandoned: set[asyncio.Future[Any]] = set()
@@ -56,6 +58,9 @@ class Tab:
         cdp.on("Runtime.executionContextDestroyed", self._on_context_gone)
         cdp.on("Runtime.executionContextsCleared", self._on_contexts_gone)
         cdp.on("Page.windowOpen", self._on_window)
+        cdp.on("Network.requestWillBeSent", self._on_request)
+        cdp.on("Network.loadingFinished", self._on_answered)
+        cdp.on("Network.loadingFailed", self._on_answered)
         cdp.on("Inspector.targetCrashed", lambda _: self.fail("tab_crashed"))
         # The target of a page has the id of its main frame.
         target = await cdp.send("Target.getTargetInfo")
@@ -65,6 +70,7 @@ class Tab:
             asyncio.gather(
                 cdp.send("Page.enable"),
                 cdp.send("Inspector.enable"),
+                cdp.send("Network.enable", {"maxTotalBufferSize": 0, "maxResourceBufferSize": 0}),
                 cdp.send("Runtime.enable"),
                 cdp.send("Page.addScriptToEvaluateOnNewDocument", script),
             )
@@ -115,6 +121,7 @@ class Tab:
             if self._context is None:
                 await self._wait_changed(deadline)
                 continue
+            self._answered = self._context
             try:
                 return await self._evaluate(expression, self._context)
             except Exception as error:
@@ -128,10 +135,24 @@ class Tab:
         return await self._evaluate(expression, None)
 
     async def leave(self) -> None:
-        """Wait until the document that is going away has been replaced, or has stayed."""
-        before, deadline = self._context, time.monotonic() + _LOAD_SECONDS
-        while self._context == before and time.monotonic() < deadline:
+        """Wait until the document that answered last has been replaced, or has stayed."""
+        deadline = time.monotonic() + _LOAD_SECONDS
+        while self._context == self._answered and time.monotonic() < deadline:
             await self._wait_changed(deadline)
+
+    async def quiet(self, deadline: float) -> bool:
+        """Wait for the requests that are under way; True when there were none."""
+        idle = not self.requests
+        while self.requests and time.monotonic() < deadline:
+            await self._wait_changed(deadline)
+        return idle
+
+    async def has_past(self) -> bool:
+        """Whether there is a page before this one; the blank one of a new tab is none."""
+        assert self._cdp is not None
+        found = await self.guard(self._cdp.send("Page.getNavigationHistory"))
+        before = found["entries"][: found["currentIndex"]]
+        return bool(before) and before[-1]["url"] != "about:blank"
 
     async def press(self, x: float, y: float, count: int = 1) -> None:
         """Click with the left button; the events go out together."""
@@ -224,7 +245,18 @@ class Tab:
 
     def _on_contexts_gone(self, _: Any) -> None:
         self._context = None
+        self.requests.clear()
         self._wake()
+
+    def _on_request(self, event: dict[str, Any]) -> None:
+        # Told before the answer to whatever we ask afterwards, unlike Playwright's own events.
+        if event.get("type") not in ("EventSource", "Ping", "Media"):
+            self.requests.add(event["requestId"])
+
+    def _on_answered(self, event: dict[str, Any]) -> None:
+        self.requests.discard(event["requestId"])
+        if not self.requests:
+            self._wake()
 
     def _on_window(self, _: Any) -> None:
         self.opening = True

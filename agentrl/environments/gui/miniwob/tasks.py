@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,8 +12,10 @@ SITE = "miniwob"
 SIZE = (160, 210)
 # WOB_REWARD_GLOBAL decays with the time taken; the raw one is what the task says.
 CHECK = "({done: WOB_DONE_GLOBAL, reward: WOB_RAW_REWARD_GLOBAL})"
+# It shows the last reward, and the time that is left.
+HIDDEN = "#reward-display, #click-canvas, #sync-task-cover"
 _READY = """new Promise((ready) => {
-  core.EPISODE_MAX_TIME = %d; core.setDataMode('train'); Math.seedrandom(%s);
+  core.EPISODE_MAX_TIME = %d; core.setDataMode('train'); Math.seedrandom(%d);
   core.startEpisodeReal();
   const look = () => WOB_TASK_READY ? ready() : setTimeout(look, 20);
   look();
@@ -41,13 +42,13 @@ def miniwob_task(name: str, seed: int, *, seconds: float = 1000.0) -> Task:
         seconds: after which the page ends the episode with -1; its own 10 are too few for a
             policy that thinks.
     """
-    prepare = _READY % (int(seconds * 1000), json.dumps(str(seed)))
+    prepare = _READY % (int(seconds * 1000), seed)
     payload = {
         "start": f"http://{SITE}.test/miniwob/{name}.html",
         "prepare": prepare,
         "brief": "core.getUtterance()",
         "over": "WOB_DONE_GLOBAL",
-        "within": "#wrap",
+        "hide": HIDDEN,
         "viewport": list(SIZE),
     }
     return Task(
