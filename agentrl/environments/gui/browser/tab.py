@@ -101,7 +101,8 @@ class Tab:
                 raise Interrupted
             changed = self._change()
             left = deadline - time.monotonic()
-            await asyncio.wait({task, changed}, timeout=left, return_when="FIRST_COMPLETED")
+            both: set[asyncio.Future[Any]] = {task, changed}
+            await asyncio.wait(both, timeout=left, return_when="FIRST_COMPLETED")
             self._waiting.discard(changed)
             if not task.done() and time.monotonic() >= deadline:
                 self._leave(task)
