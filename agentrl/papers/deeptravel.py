@@ -69,7 +69,7 @@ RIGHT, RARELY, HABIT = 0.55, 0.05, 0.8
 STEPS, PER_STEP, GROUP = 40, 4, 8
 REPLAY = ReplayConfig(every=1, share=0.5, evict=0.5, max_tries=50)
 SOLVED, GAIN = 0.5, 0.3
-RATE = 1e-3
+RATE = 1.5e-3
 _FENCED = re.compile(r"<data-\w+ (\w+)>\n(.*?)\n</data-", re.DOTALL)
 TOOL: dict[str, Any] = {
     "name": "trains",
