@@ -4,9 +4,10 @@
     python benchmarks/learner.py     # --repeats 5 --threads 1 --case all --memory --json
 
 Every contender makes the same optimiser steps on the same token ids; gradient norms are checked
-to agree before anything is timed. Contenders alternate, and medians of processor seconds (all
-threads; `wall` is the clock, which other programs disturb) are compared. `--micro` sets the rows
-per micro-batch of both baselines; 8 is their fastest. Without TRL its column is left out.
+to agree before anything is timed. Contenders alternate, and processor seconds (all threads;
+`wall` is the clock, which other programs disturb) are compared round by round; printed is the
+median of the ratios. `--micro` sets the rows per micro-batch of both baselines; 8 is their
+fastest. Without TRL its column is left out.
 `--memory` runs each contender in a process of its own and reports how far its peak resident
 memory rose over the loaded model.
 """
@@ -267,9 +268,11 @@ def time_case(key: str, names: list[str], repeats: int, micro: int) -> dict[str,
         if abs(norm / norms["ours"] - 1) > 1e-4:
             sys.exit(f"{case.name}: gradient norms differ: {norms} ({name})")
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    product = Product()
     for _ in range(repeats):
         for name, run in runs.items():
             taken[name].append(timed(run))
+            product.run()
     tokens = sum(len(s) for g in groups for e in g.episodes for s in e.segments)
     ours = runs["ours"].metrics
     print(
@@ -277,21 +280,22 @@ def time_case(key: str, names: list[str], repeats: int, micro: int) -> dict[str,
         f"{ours['tokens_processed']:.0f} computed by ours; gradient norm {norms['ours']:.6f}"
     )
     median = {n: [statistics.median(x) for x in zip(*t, strict=True)] for n, t in taken.items()}
-    mine = median["ours"]
     out: dict[str, Any] = {"case": key, "tokens": tokens}
     for name, (processor, wall) in median.items():
-        ratios = processor / mine[0], wall / mine[1]
+        rounds = zip(taken[name], taken["ours"], strict=True)
+        pairs = [(a[0] / b[0], a[1] / b[1]) for a, b in rounds]
+        ratios = [statistics.median(x) for x in zip(*pairs, strict=True)]
         print(
             f"  {name:6s} {processor:7.3f} s processor, {wall:7.3f} s wall a step "
             f"{tokens / processor:9.0f} tokens/s  ours is {ratios[0]:.2f} x ({ratios[1]:.2f} x "
             f"wall)"
         )
         out[name] = {"processor": processor, "wall": wall, "ratio": ratios[0]}
-    limit = flops(groups, ours) / matmul_rate()
-    out["share_of_limit"] = limit / mine[0]
+    limit = flops(groups, ours) / product.rate()
+    share = out["share_of_limit"] = limit / median["ours"][0]
     print(
-        f"  limit  {limit:7.3f} s at the measured matmul rate; ours runs at "
-        f"{100 * limit / mine[0]:.0f}% of it"
+        f"  limit  {limit:7.3f} s at {product.rate() / 1e9:.0f} GFLOP/s, the rate of matrix "
+        f"products between the steps; ours runs at {100 * share:.0f}% of it"
     )
     return out
 
@@ -319,15 +323,22 @@ def flops(groups: list[Group], metrics: dict[str, float]) -> float:
     return weights + attention
 
 
-def matmul_rate() -> float:
-    """FLOP per processor second of a 1024 x 1024 float32 product, best of 20."""
-    a = torch.randn(1024, 1024)
-    best = float("inf")
-    for _ in range(20):
-        start = time.process_time()
-        a @ a
-        best = min(best, time.process_time() - start)
-    return 2 * 1024**3 / best
+class Product:
+    """The machine's rate: a 1024 x 1024 float32 product, timed beside what it is compared with."""
+
+    def __init__(self) -> None:
+        self._a = torch.randn(1024, 1024)
+        self._seconds: list[float] = []
+
+    def run(self) -> None:
+        for _ in range(3):
+            start = time.process_time()
+            self._a @ self._a
+            self._seconds.append(time.process_time() - start)
+
+    def rate(self) -> float:
+        """FLOP per processor second, median."""
+        return 2 * 1024**3 / statistics.median(self._seconds)
 
 
 def memory_case(name: str, case: str, args: argparse.Namespace) -> float:

@@ -1,4 +1,4 @@
-"""The peer's side of `scheduler.py --peer`; runs in an environment that has verifiers.
+"""The peer's side of `scheduler.py --peer`; runs in an environment that has verifiers (0.1 or 0.4).
 
 scheduler_peer.py serve                 an OpenAI server that answers at once; prints its port
 scheduler_peer.py run PORT EPISODES     one ToolEnv, 4 turns an episode; prints one JSON line
@@ -7,6 +7,7 @@ scheduler_peer.py run PORT EPISODES     one ToolEnv, 4 turns an episode; prints 
 import asyncio
 import importlib.metadata
 import json
+import os
 import resource
 import sys
 import time
@@ -34,10 +35,10 @@ async def serve() -> None:
                     if line.lower().startswith(b"content-length")
                 )
                 asked = json.loads(await reader.readexactly(length))
-                body = json.dumps(answer(asked["messages"])).encode()
+                kind, body = reply(asked)
                 writer.write(
-                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-                    b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+                    b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\n"
+                    b"Content-Length: %d\r\n\r\n%s" % (kind, len(body), body)
                 )
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, StopIteration):
@@ -48,12 +49,25 @@ async def serve() -> None:
     await server.serve_forever()
 
 
-def answer(messages: list) -> dict:
+def reply(asked: dict) -> tuple[bytes, bytes]:
+    """Content type and body: one JSON object, or its only chunk of a stream."""
+    said = answer(asked)
+    if not asked.get("stream"):
+        return b"application/json", json.dumps(said).encode()
+    (choice,) = said["choices"]
+    delta = dict(choice.pop("message"))
+    for number, call in enumerate(delta.get("tool_calls", ())):
+        call["index"] = number
+    choice["delta"], said["object"] = delta, "chat.completion.chunk"
+    return b"text/event-stream", f"data: {json.dumps(said)}\n\ndata: [DONE]\n\n".encode()
+
+
+def answer(asked: dict) -> dict:
     """A call of the tool for three turns, then a closing word."""
-    turn = sum(m["role"] == "assistant" for m in messages)
+    turn = sum(m["role"] == "assistant" for m in asked["messages"])
     message: dict = {"role": "assistant", "content": "done"}
     if turn < 3:
-        function = {"name": "look", "arguments": '{"line": 3}'}
+        function = {"name": asked["tools"][0]["function"]["name"], "arguments": '{"line": 3}'}
         call = {"id": f"call_{turn}", "type": "function", "function": function}
         message = {"role": "assistant", "content": None, "tool_calls": [call]}
     reason = "stop" if turn >= 3 else "tool_calls"
@@ -74,7 +88,8 @@ def cpu() -> float:
     return mine.ru_utime + mine.ru_stime + children.ru_utime + children.ru_stime
 
 
-async def run(port: int, episodes: int) -> None:
+async def run_in_process(port: int, episodes: int) -> list[float]:
+    """Rewards of 0.1: the loop and its tools run in this process."""
     import verifiers as vf
     from datasets import Dataset
     from openai import AsyncOpenAI
@@ -84,31 +99,49 @@ async def run(port: int, episodes: int) -> None:
     env = vf.ToolEnv(tools=[look], dataset=Dataset.from_list(rows), rubric=rubric, max_turns=9)
     client = AsyncOpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0)
     if hasattr(vf, "ClientConfig"):
-        import os
-
-        os.environ["STUB_KEY"] = "none"
         client = vf.ClientConfig(api_base_url=f"http://127.0.0.1:{port}/v1", api_key_var="STUB_KEY")
-    before, wall = cpu(), time.perf_counter()
+    CLOCK.start()
     found = await env.generate(env.get_dataset(), client=client, model="stub")
-    used, wall = cpu() - before, time.perf_counter() - wall
+    CLOCK.stop()
     outputs = found["outputs"] if isinstance(found, dict) else found.outputs
-    rewards = [o["reward"] for o in outputs]
+    return [o["reward"] for o in outputs]
+
+
+class Clock:
+    """CPU of this process and its children, and wall time, between start and stop."""
+
+    def start(self) -> None:
+        self.cpu, self.wall = cpu(), time.perf_counter()
+
+    def stop(self) -> None:
+        self.cpu, self.wall = cpu() - self.cpu, time.perf_counter() - self.wall
+
+
+CLOCK = Clock()
+
+
+def main(port: int, episodes: int) -> None:
+    os.environ["STUB_KEY"] = "none"
+    version = importlib.metadata.version("verifiers")
+    if version.startswith("0.1."):
+        rewards = asyncio.run(run_in_process(port, episodes))
+    else:
+        from scheduler_peer_v1 import run_programs
+
+        rewards = asyncio.run(run_programs(port, episodes, CLOCK))
     assert len(rewards) == episodes
     assert all(r == 1.0 for r in rewards), rewards[:4]
-    print(
-        json.dumps(
-            {
-                "version": importlib.metadata.version("verifiers"),
-                "episodes": episodes,
-                "cpu_ms_per_episode": 1000 * used / episodes,
-                "wall_seconds": wall,
-            }
-        )
-    )
+    found = {
+        "version": version,
+        "episodes": episodes,
+        "cpu_ms_per_episode": 1000 * CLOCK.cpu / episodes,
+        "wall_seconds": CLOCK.wall,
+    }
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         asyncio.run(serve())
     else:
-        asyncio.run(run(int(sys.argv[2]), int(sys.argv[3])))
+        main(int(sys.argv[2]), int(sys.argv[3]))

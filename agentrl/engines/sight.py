@@ -99,7 +99,7 @@ class Eyes:
         """[T, hidden] of a packed row, None when no image stands in it.
 
         Args:
-            spans: first and last-but-one token of each span in its sequence, in the row's order.
+            spans: (start, end, view) of each span's tokens in its sequence, in the row's order.
         """
         where: list[np.ndarray] = []
         features: list[torch.Tensor] = []

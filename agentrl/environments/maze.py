@@ -31,7 +31,6 @@ from agentrl.core import (
     derive_seed,
 )
 from agentrl.environments.answers import AnswerEnvironment, after_thinking, ungraded
-from agentrl.rewards.process.proximity import grid_closeness
 from agentrl.tools import ToolError, tool
 
 Cell = tuple[int, int]
@@ -91,10 +90,12 @@ class Maze:
                     draw.line([(x, y), (x + cell, y)], "black", 2)
                 if not self.open((r, c), "left"):
                     draw.line([(x, y), (x, y + cell)], "black", 2)
+                low, high = cell // 4, 3 * cell // 4
                 if (r, c) == (at or self.start):
-                    draw.text((x + cell // 3, y + cell // 4), "O", "red")
+                    draw.ellipse([(x + low, y + low), (x + high, y + high)], outline="red", width=2)
                 elif (r, c) == self.target:
-                    draw.text((x + cell // 3, y + cell // 4), "T", "blue")
+                    draw.line([(x + low, y + low), (x + high, y + low)], "blue", 2)
+                    draw.line([(x + cell // 2, y + low), (x + cell // 2, y + high)], "blue", 2)
         draw.rectangle([(0, 0), (side - 1, side - 1)], outline="black", width=2)
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
@@ -344,10 +345,9 @@ class PrefixProgress:
 
 @dataclass(slots=True)
 class MazeProximity:
-    """How much of the way is the right one, cell by cell in 3x3 blocks (SSL, paper 21)
-
-    The cells that were walked are held against those of the reference's way, see `grid_closeness`;
-    for `{kind: tiered, proximity: ..}`. A move into a wall ends the walk.
+    """How much of the way was walked (SSL, paper 21): of the cells that the answer or the
+    reference comes to, the share that both do; for `{kind: tiered, proximity: ..}`. A move into a
+    wall ends the walk.
     """
 
     name: str = "maze_proximity"
@@ -357,20 +357,18 @@ class MazeProximity:
         if reference is None or "path" not in outcome:
             return ungraded("path")
         maze = Maze.of(episode.task.payload["maze"])
-        ways = walked(maze, outcome["path"]), walked(maze, reference)
-        return Score(grid_closeness(*ways, empty=False))
+        given, wanted = walked(maze, outcome["path"]), walked(maze, reference)
+        return Score(len(given & wanted) / len(given | wanted))
 
 
-def walked(maze: Maze, path: Iterable[str]) -> list[list[bool]]:
-    """bool[size][size], the cells that a walk comes to before a wall stops it."""
-    cells = [[False] * maze.size for _ in range(maze.size)]
-    at = maze.start
-    cells[at[0]][at[1]] = True
+def walked(maze: Maze, path: Iterable[str]) -> set[Cell]:
+    """The cells that a walk comes to before a wall stops it, the start among them."""
+    cells, at = {maze.start}, maze.start
     for move in path:
         if not maze.open(at, move):
             break
         at = step(at, move)
-        cells[at[0]][at[1]] = True
+        cells.add(at)
     return cells
 
 

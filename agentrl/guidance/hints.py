@@ -34,14 +34,10 @@ class Provider(Protocol):
 
     Attributes:
         levels: how many.
-        personal: hints are made for one attempt, not for a group.
     """
 
     @property
     def levels(self) -> int: ...
-
-    @property
-    def personal(self) -> bool: ...
 
     async def hint(self, ask: Ask, level: int) -> str | None:
         """The hint of a level (from 1); None when it has none for this task.
@@ -77,10 +73,6 @@ class Rungs:
     def top(self) -> int:
         """The number of levels."""
         return sum(p.levels for p in self.providers)
-
-    @property
-    def personal(self) -> bool:
-        return any(p.personal for p in self.providers)
 
     def tier_of(self, level: int) -> tuple[int, int]:
         """(tier, level in it) of a level of the ladder, both from 0 and 1."""

@@ -17,8 +17,7 @@ import torch
 from agentrl.core import Episode
 from agentrl.learner.auxiliary_settings import AuxiliarySettings, LastTokenLoss, ReferenceLoss
 from agentrl.learner.credit import has_flag
-from agentrl.learner.metrics import Meter
-from agentrl.learner.objective import Tokens
+from agentrl.learner.objective import Objective, Tokens, imitation
 from agentrl.learner.rows import LearnerError, Row
 from agentrl.learner.spans import Spelling
 
@@ -37,8 +36,8 @@ class AuxiliaryLoss(Protocol):
         """`forced_row`s of the episodes of an optimiser step, by their index in the batch."""
         ...
 
-    def loss(self, t: Tokens, meter: Meter) -> Tensor:
-        """A scalar: the share of one micro-batch, of which `t` holds this loss's tokens."""
+    def loss(self, t: Tokens) -> Objective:
+        """The share of one micro-batch, of which `t` holds this loss's tokens."""
         ...
 
 
@@ -81,13 +80,15 @@ class LastToken:
             made.append(row)
         return made
 
-    def loss(self, t: Tokens, meter: Meter) -> Tensor:
+    def loss(self, t: Tokens) -> Objective:
         s, verdict = self.settings, t.get("returns")
         c_ref = t.get("reference") if s.c_ref is None else s.c_ref
         own = s.beta * (t.logp - c_ref)
-        meter.mean("self_reward_right", own.detach()[verdict == 1])
-        meter.mean("self_reward_wrong", own.detach()[verdict == 0])
-        return (t.get("weight") * (own - verdict) ** 2).sum()
+        sides = {"right": own.detach()[verdict == 1], "wrong": own.detach()[verdict == 0]}
+        return Objective(
+            (t.get("weight") * (own - verdict) ** 2).sum(),
+            means={f"self_reward_{name}": side for name, side in sides.items()},
+        )
 
     def _verdict(self, episode: Episode) -> bool:
         name = self.settings.verdict
@@ -135,9 +136,8 @@ class Reference:
             made.append(row)
         return made
 
-    def loss(self, t: Tokens, meter: Meter) -> Tensor:
-        meter.mean("reference_logprob", t.logp.detach())
-        return -(t.get("weight") * t.logp).sum()
+    def loss(self, t: Tokens) -> Objective:
+        return imitation(t, "reference_")
 
 
 def make_auxiliary(settings: Mapping[str, AuxiliarySettings]) -> dict[str, AuxiliaryLoss]:

@@ -16,9 +16,21 @@ import numpy as np
 
 from agentrl.core import Task
 from agentrl.learner.rows import Row
-from agentrl.learner.settings import Hindsight
+from agentrl.learner.settings import Aggregation, Hindsight
+from agentrl.learner.weights import aggregation_weights
 
-KEPT = ("episode", "tokens", "where", "target", "behave", "turn", "version", "advantage")
+KEPT = (
+    "episode",
+    "tokens",
+    "where",
+    "target",
+    "behave",
+    "turn",
+    "version",
+    "advantage",
+    "hinted",
+    "foreign",
+)
 """What of a row the second look needs."""
 
 
@@ -53,10 +65,18 @@ class Memory:
             return 0.0
         return xi if xi >= 0 else self._s.negative * xi
 
+    def weighed(self, feedback: float, aggregation: Aggregation) -> list[Row]:
+        """The rows of the last batch that have a gradient, ready for one more step."""
+        rows = [r for r in self.rows if r.advantage.any()] if feedback != 0.0 else []
+        for row, weight in zip(rows, aggregation_weights(rows, aggregation), strict=True):
+            row.weight, row.advantage = weight, feedback * row.advantage
+        return rows
+
     def keep(self, rows: Sequence[Row], group: np.ndarray, *, attribute: bool = True) -> None:
         """Remember a batch; `attribute` makes the advantages of a group sum to its size in
         absolute value (a critic's stay as they are)."""
-        self.rows = [Row(**{name: getattr(r, name) for name in KEPT}) for r in rows]
+        text = [r for r in rows if not r.images]  # images would not fit into a checkpoint
+        self.rows = [Row(**{name: getattr(r, name) for name in KEPT}) for r in text]
         if not attribute:
             return
         size: dict[int, dict[int, float]] = {}

@@ -26,19 +26,25 @@ from agentrl.learner.influence import emphasise
 from agentrl.learner.link import link_credit
 from agentrl.learner.looks import Looks
 from agentrl.learner.losses import LIMIT
-from agentrl.learner.metrics import Meter, average, measure_credit, measure_tokens
-from agentrl.learner.objective import Tokens, objective, value_objective
-from agentrl.learner.optim import clip_and_step, make_optimizer
-from agentrl.learner.pack import MicroBatch
+from agentrl.learner.metrics import Meter, average, measure, measure_credit
+from agentrl.learner.objective import (
+    Objective,
+    Tokens,
+    imitation,
+    objective,
+    value_objective,
+    why_not_finite,
+)
+from agentrl.learner.optim import clip_and_step, make_optimizer, restore
+from agentrl.learner.pack import MicroBatch, mini_batches
 from agentrl.learner.reference import ReferencePolicy
 from agentrl.learner.rows import LearnerError, Row, make_rows
 from agentrl.learner.settings import LearnerSettings
 from agentrl.learner.spans import Spelling, add_span_credit
 from agentrl.learner.trunk import HasModel, Trunk, ValueModel, vision_of
-from agentrl.learner.weights import aggregation_weights, field_weights
+from agentrl.learner.weights import weigh
 from agentrl.models.lora import add_lora
 
-Tensor = torch.Tensor
 LOG = logging.getLogger(__name__)
 
 
@@ -99,7 +105,7 @@ class Learner:
         self.looks.before_update(rows, table)
         self._credit(rows, episodes, table)
 
-        batches = _mini_batches(rows, group, self.settings.mini_batches) * self.settings.epochs
+        batches = mini_batches(rows, group, self.settings.mini_batches) * self.settings.epochs
         old = self._old_policy(rows, len(batches))
         updates = [self._update(batch, episodes, table, old) for batch in batches]
         if self.memory is not None:
@@ -126,12 +132,7 @@ class Learner:
             row.weight = np.full(len(row.target), scale[row.episode] / max(total, 1e-300))
         rows = [r for r in rows if scale[r.episode] != 0.0]
 
-        def loss(t: Tokens, meter: Meter) -> Tensor:
-            meter.mean("entropy", t.entropy.detach())
-            meter.mean("logprob", t.logp.detach())
-            return -(t.get("weight") * t.logp).sum()
-
-        return self._descend(rows, episodes, loss) | self._clock(start)
+        return self._descend(rows, episodes, imitation) | self._clock(start)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a step changes: trainable weights, critic, reference, optimiser, version."""
@@ -164,11 +165,7 @@ class Learner:
             self.reference.load_state_dict(state["reference"])
         if self.memory is not None:
             self.memory.load_state_dict(state["memory"])
-        # Rates and decay are settings, which a resumed run may have changed; moments are state.
-        groups = [{k: v for k, v in g.items() if k != "params"} for g in self._groups()]
-        self.optimizer.load_state_dict(state["optimizer"])
-        for group, settings in zip(self._groups(), groups, strict=True):
-            group.update(settings)
+        restore(self.optimizer, state["optimizer"])
         self.version = state["version"]
 
     # What is known before the update.
@@ -218,7 +215,7 @@ class Learner:
         """One optimiser step on `rows`."""
         s = self.settings
         asked = self._asked({r.episode: episodes[r.episode] for r in rows})
-        rows = self._weigh(rows, episodes)
+        rows = weigh(rows, episodes, s.field, s.aggregation)
         extra: dict[str, float] = {}
         if s.link is not None and rows:
             now = "behave" if old == "current" and s.link.kind != "dpo" else "now"
@@ -230,8 +227,7 @@ class Learner:
         extra["tokens_skipped"] = float(counted - sum(len(r.target) for r in rows))
 
         s = self._shaped(rows)
-        rows = rows + asked
-        return extra | self._descend(rows, episodes, lambda t, m: self._losses(t, old, m, s))
+        return extra | self._descend(rows + asked, episodes, lambda t: self._losses(t, old, s))
 
     def _asked(self, episodes: Mapping[int, Episode]) -> list[Row]:
         """The rows of the auxiliary losses of an optimiser step."""
@@ -263,32 +259,13 @@ class Learner:
         """PIPO: one more step on the last batch, weighted by what came of it."""
         s = self.settings
         feedback = memory.feedback(table.outcome, [e.task for e in episodes])
-        last = [r for r in memory.rows if r.advantage.any()]
         done: list[dict[str, float]] = []
-        if feedback != 0.0 and last:
-            for row, weight in zip(last, aggregation_weights(last, s.aggregation), strict=True):
-                row.weight, row.advantage = weight, feedback * row.advantage
+        if last := memory.weighed(feedback, s.aggregation):
             plain = s.model_copy(update={"divergences": {}, "critic": None, "link": None})
-            moved = self._descend(last, [], lambda t, m: self._loss(t, "behaviour", m, plain))
+            moved = self._descend(last, [], lambda t: self._loss(t, "behaviour", plain))
             done = [{"hindsight": feedback} | moved]
         memory.keep(rows, table.group, attribute=s.critic is None)
         return done
-
-    def _weigh(self, rows: Sequence[Row], episodes: Sequence[Episode]) -> list[Row]:
-        """Stages 3 and 8: one weight per trained token of this optimiser step.
-
-        Returns the rows of the episodes that the field leaves in.
-        """
-        s = self.settings
-        factors = {id(r): field_weights(r, episodes[r.episode], s.field) for r in rows}
-        inside = {r.episode for r in rows if factors[id(r)].any()}
-        rows = [r for r in rows if r.episode in inside]
-        values = sum(float(r.value_mask.sum()) for r in rows)
-        for row, weight in zip(rows, aggregation_weights(rows, s.aggregation), strict=True):
-            row.pull = weight
-            row.weight = weight * factors[id(row)]
-            row.value_weight = row.value_mask / max(values, 1.0)
-        return rows
 
     def _has_gradient(self, row: Row) -> bool:
         """False when every token's loss has a gradient of exactly zero: the row is skipped."""
@@ -299,35 +276,37 @@ class Learner:
         pulled = any(d.place == "loss" and d.coefficient != 0.0 for d in terms)
         return bool(pulled or (row.weight.any() and row.advantage.any()))
 
-    def _losses(self, t: Tokens, old: str, meter: Meter, s: LearnerSettings) -> Tensor:
+    def _losses(self, t: Tokens, old: str, s: LearnerSettings) -> Objective:
         """The loss of the sampled tokens of a micro-batch, and those of its forced ones."""
         sampled = t.of("")
-        total = self._loss(sampled, old, meter, s) if len(sampled.logp) else t.logp.sum() * 0.0
+        some = len(sampled.logp) > 0
+        out = self._loss(sampled, old, s) if some else Objective(t.logp.sum() * 0.0)
         for name, each in self.auxiliary.items():
             forced = t.of(name)
             if len(forced.logp):
-                part = each.loss(forced, meter)
-                meter.add(f"auxiliary_{name}", float(part.detach()))
-                total = total + part
-        return total
+                part = each.loss(forced)
+                out.loss = out.loss + part.loss
+                out.means |= part.means
+                out.sums[f"auxiliary_{name}"] = part.loss.detach()
+        return out
 
-    def _loss(self, t: Tokens, old: str, meter: Meter, s: LearnerSettings) -> Tensor:
+    def _loss(self, t: Tokens, old: str, s: LearnerSettings) -> Objective:
+        """The loss of sampled tokens: the policy's, and the critic's if there is one."""
         out = objective(t, s, old, self.trunk, self.reference)
-        measure_tokens(meter, t, out, s.coefficient, self.version)
-        if s.critic is None:
-            return out.loss
-        assert self.critic is not None
+        if s.critic is None or self.critic is None:
+            return out
         warming = self.version < s.critic.warmup_steps
         hidden = t.hidden.detach() if warming else t.hidden
         values = value_objective(self.critic(t.batch, hidden, t.batch.where), t, s)
-        meter.add("value_loss", float(values.detach()))
-        return values if warming else out.loss + values
+        out.sums["value_loss"] = values.detach()
+        out.loss = values if warming else out.loss + values
+        return out
 
     def _descend(
         self,
         rows: Sequence[Row],
         episodes: Sequence[Episode],
-        loss: Callable[[Tokens, Meter], Tensor],
+        loss: Callable[[Tokens], Objective],
     ) -> dict[str, float]:
         """One optimiser step down the sum of `loss` over micro-batches and ranks.
 
@@ -339,15 +318,12 @@ class Learner:
         error: LearnerError | None = None
         for batch in self.looks.micro_batches(ranks.share(rows)):
             t = self._tokens(batch)
-            error = self._not_finite(t, episodes)
+            error = why_not_finite(t, episodes, self.version)
             if error is not None:
                 break
-            part = loss(t, meter)
-            part.backward()
-            meter.add("loss", float(part.detach()))
-            meter.add("tokens_trained", len(batch.target))
-            meter.add("tokens_processed", len(batch.tokens))
-            meter.add("tokens_in_rows", sum(len(r) for r in batch.rows))
+            out = loss(t)
+            out.loss.backward()
+            measure(meter, t, out, self.settings.coefficient, self.version)
         try:
             ranks.agree(error)
             parameters = [p for _, p in self._policy_parameters()]
@@ -366,21 +342,6 @@ class Learner:
         states = hidden.index_select(0, batch.where)
         return Tokens(batch, hidden, states, *self.trunk.score(states, batch.target))
 
-    def _not_finite(self, t: Tokens, episodes: Sequence[Episode]) -> LearnerError | None:
-        bad = ~torch.isfinite(t.logp.detach())
-        if not bool(bad.any()):
-            return None
-        row = t.batch.rows[int(t.batch.row[bad][0])]
-        return LearnerError(
-            f"{int(bad.sum())} log-probabilities of the policy are not finite at weights version "
-            f"{self.version}",
-            where=f"episode {episodes[row.episode].id!r}" if episodes else "the last batch",
-            fix="the weights or the compute dtype overflow; no optimiser step was made",
-        )
-
-    def _groups(self) -> list[dict[str, Any]]:
-        return self.optimizer.param_groups
-
     def _policy_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
         return [(n, p) for n, p in self.policy.model.named_parameters() if p.requires_grad]
 
@@ -392,10 +353,3 @@ class Learner:
 
     def _clock(self, start: float) -> dict[str, float]:
         return {"version": float(self.version), "seconds": time.perf_counter() - start}
-
-
-def _mini_batches(rows: Sequence[Row], group: np.ndarray, count: int) -> list[list[Row]]:
-    """Split by whole groups, so that more turns never make more optimiser steps."""
-    parts = np.array_split(np.unique(group), count)
-    split = [[r for r in rows if group[r.episode] in part] for part in map(set, parts)]
-    return [part for part in split if part]

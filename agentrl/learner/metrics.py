@@ -59,10 +59,26 @@ class Meter:
 
 
 @torch.no_grad()
-def measure_tokens(
+def measure(
     meter: Meter, t: Tokens, out: Objective, coefficient: Coefficient, version: int
 ) -> None:
-    """Token metrics of one micro-batch.
+    """What one micro-batch says of itself."""
+    meter.add("loss", float(out.loss))
+    meter.add("tokens_trained", len(t.logp))
+    meter.add("tokens_processed", len(t.batch.tokens))
+    meter.add("tokens_in_rows", sum(len(r) for r in t.batch.rows))
+    for name, values in out.means.items():
+        meter.mean(name, values)
+    for name, value in out.sums.items():
+        meter.add(name, float(value))
+    if len(out.ratio):
+        _measure_sampled(meter, t.of(""), out, coefficient, version)
+
+
+def _measure_sampled(
+    meter: Meter, t: Tokens, out: Objective, coefficient: Coefficient, version: int
+) -> None:
+    """Token metrics of a policy loss.
 
     `kl_behaviour` is k3 of the behaviour policy against the trained one, on the sampled tokens;
     `mismatch_*` compare engine and trainer on them; `clip_low` and `clip_high` count tokens
@@ -80,8 +96,6 @@ def measure_tokens(
     staleness = (version - t.batch.gather("version", torch.int64)).double()
     meter.mean("staleness", staleness)
     meter.top("staleness_max", staleness)
-    for name, term in out.terms.items():
-        meter.mean(f"divergence_{name}", term)
     advantage = t.get("advantage")
     low, high = clip_bounds(advantage, coefficient)
     clips = coefficient.kind in ("ppo_clip", "is_clip")

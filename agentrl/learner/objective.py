@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
+from agentrl.core import Episode
 from agentrl.learner import losses
 from agentrl.learner.pack import MicroBatch
 from agentrl.learner.reference import ReferencePolicy
+from agentrl.learner.rows import LearnerError
 from agentrl.learner.settings import Coefficient, Divergence, LearnerSettings
 from agentrl.learner.trunk import Trunk
 from agentrl.models.logprobs import full_divergence
@@ -54,12 +57,13 @@ class Tokens:
 
 @dataclass(slots=True)
 class Objective:
-    """`loss` is a scalar; the rest is [N], for measuring, and not part of any graph."""
+    """`loss` is a scalar; the rest is for measuring, and not part of any graph."""
 
     loss: Tensor
-    ratio: Tensor
-    factor: Tensor
-    terms: dict[str, Tensor] = field(default_factory=dict)
+    ratio: Tensor = field(default_factory=Tensor)  # [N], as `factor`: of the sampled tokens
+    factor: Tensor = field(default_factory=Tensor)
+    means: dict[str, Tensor] = field(default_factory=dict)  # [n] each, to be averaged
+    sums: dict[str, Tensor] = field(default_factory=dict)  # scalars, to be added up
 
 
 def objective(
@@ -88,7 +92,7 @@ def objective(
         if d.place == "loss" and d.coefficient != 0.0:
             term = _term(t, d, ratio, trunk, reference)
             out.loss = out.loss + d.coefficient * (t.get("pull") * term).sum()
-            out.terms[name] = term.detach()
+            out.means[f"divergence_{name}"] = term.detach()
     return out
 
 
@@ -124,3 +128,23 @@ def value_objective(value: Tensor, t: Tokens, s: LearnerSettings) -> Tensor:
     assert s.critic is not None
     error = losses.value_loss(value, t.get("value"), t.get("returns"), s.critic.clip)
     return s.critic.coefficient * (t.get("value_weight") * error).sum()
+
+
+def imitation(t: Tokens, prefix: str = "") -> Objective:
+    """Cross entropy; what is measured of it gets the prefix."""
+    means = {f"{prefix}logprob": t.logp.detach(), f"{prefix}entropy": t.entropy.detach()}
+    return Objective(-(t.get("weight") * t.logp).sum(), means=means)
+
+
+def why_not_finite(t: Tokens, episodes: Sequence[Episode], version: int) -> LearnerError | None:
+    """What is wrong with the log-probabilities of a micro-batch, or None."""
+    bad = ~torch.isfinite(t.logp.detach())
+    if not bool(bad.any()):
+        return None
+    row = t.batch.rows[int(t.batch.row[bad][0])]
+    return LearnerError(
+        f"{int(bad.sum())} log-probabilities of the policy are not finite at weights version "
+        f"{version}",
+        where=f"episode {episodes[row.episode].id!r}" if episodes else "the last batch",
+        fix="the weights or the compute dtype overflow; no optimiser step was made",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.nn import Parameter
@@ -34,6 +35,14 @@ def make_optimizer(policy: Named, critic: Named, s: LearnerSettings) -> torch.op
         eps=s.adam_epsilon,
         fused=True,
     )
+
+
+def restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take moments over. Rates and decay are settings, which a resumed run may have changed."""
+    settings = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, mine in zip(optimizer.param_groups, settings, strict=True):
+        group.update(mine)
 
 
 def schedule_factor(step: int, s: LearnerSettings) -> float:

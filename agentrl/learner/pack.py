@@ -53,6 +53,17 @@ class MicroBatch:
         )
 
 
+def mini_batches(rows: Sequence[Row], group: np.ndarray, count: int) -> list[list[Row]]:
+    """Split by whole groups, so that more turns never make more optimiser steps.
+
+    Args:
+        group: int64[E], of the episodes that rows point to.
+    """
+    parts = np.array_split(np.unique(group), count)
+    split = [[r for r in rows if group[r.episode] in part] for part in map(set, parts)]
+    return [part for part in split if part]
+
+
 def schedule(rows: Sequence[Row], budget: int, *, min_shared: int | None = 16) -> list[list[Row]]:
     """Micro-batches of at most `budget` packed tokens each, rows sorted by their tokens.
 

@@ -302,8 +302,8 @@ class LearnerSettings(Strict):
             `cosine` reach zero at `total_steps`.
         max_grad_norm: 0 switches clipping off.
         mini_batches: optimiser steps a batch of groups is split into; epochs: passes over it.
-        token_budget: tokens of one micro-batch; memory grows with it, speed on a CPU does not. An
-            episode that is longer has a micro-batch of its own.
+        token_budget: tokens of one micro-batch. Memory grows with it; a prefix that micro-batches
+            share is computed in each. An episode that is longer has one of its own.
         logit_budget: logits kept between forward and backward; beyond it they are computed twice.
         share_prefixes: compute the tokens that rows of a micro-batch have in common once.
         min_shared: shared prefixes shorter than this are not worth a cut.
@@ -328,7 +328,7 @@ class LearnerSettings(Strict):
     mini_batches: int = Field(default=1, ge=1)
     epochs: int = Field(default=1, ge=1)
 
-    token_budget: int = Field(default=2048, ge=1)
+    token_budget: int = Field(default=4096, ge=1)
     logit_budget: int = Field(default=1 << 26, ge=1)
     share_prefixes: bool = True
     min_shared: int = Field(default=16, ge=1)

@@ -21,9 +21,9 @@ from agentrl.models.attention import (
     use_packed_attention,
     why_one_by_one,
 )
-from agentrl.models.decoder import decode, why_slow
 from agentrl.models.heads import language_head, load_scorer
 from agentrl.models.language import decoder, hidden_states
+from agentrl.models.llama import decode, why_slow
 from agentrl.models.logprobs import token_logprobs
 from agentrl.models.vision import Vision, embed
 

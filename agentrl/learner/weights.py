@@ -17,6 +17,24 @@ from agentrl.learner.rows import Row
 from agentrl.learner.settings import Aggregation, WeightField
 
 
+def weigh(
+    rows: Sequence[Row], episodes: Sequence[Episode], field: WeightField, aggregation: Aggregation
+) -> list[Row]:
+    """Stages 3 and 8: set the weights of the rows of one optimiser step.
+
+    Returns the rows of the episodes that the field leaves in.
+    """
+    factors = {id(r): field_weights(r, episodes[r.episode], field) for r in rows}
+    inside = {r.episode for r in rows if factors[id(r)].any()}
+    rows = [r for r in rows if r.episode in inside]
+    values = sum(float(r.value_mask.sum()) for r in rows)
+    for row, weight in zip(rows, aggregation_weights(rows, aggregation), strict=True):
+        row.pull = weight
+        row.weight = weight * factors[id(row)]
+        row.value_weight = row.value_mask / max(values, 1.0)
+    return rows
+
+
 def aggregation_weights(rows: Sequence[Row], aggregation: Aggregation) -> list[np.ndarray]:
     """float64[N] for each row.
 

@@ -2,8 +2,8 @@
 
 A small land of towns. One call asks for the trains (answered from recorded calls, never live), the
 next message names the one to take; the verifier looks at the plan first and at the
-turns only when the plan holds. For one town in five the right train is one that the warm-started
-policy takes about once in fifty: its group of eight mostly fails as a whole and teaches nothing.
+turns only when the plan holds. To one town in five the warm-started policy takes the right train
+about once in twenty times: its group of eight mostly fails as a whole and teaches nothing.
 The same number of episodes is spent with failure replay and without. The constants (every step,
 half of the batch, back until half of the group succeeds) are ours: the paper gives none.
 """
@@ -34,6 +34,7 @@ from agentrl.training.sampler import TaskSampler
 from agentrl.training.supply import Supply
 
 if TYPE_CHECKING:
+    from agentrl.engines.scripted import Script
     from agentrl.models import Policy
 
 CLAIM = (
@@ -64,11 +65,11 @@ TOWNS = [
 ]
 HARD = 4
 TRAINS = ("T1", "T2", "T3", "T4")
-LIKING = (0.6, 0.3, 0.05, 0.05)
-STEPS, PER_STEP, GROUP = 24, 4, 8
+RIGHT, RARELY, HABIT = 0.55, 0.05, 0.8
+STEPS, PER_STEP, GROUP = 40, 4, 8
 REPLAY = ReplayConfig(every=1, share=0.5, evict=0.5, max_tries=50)
 SOLVED, GAIN = 0.5, 0.3
-RATE = 3e-3
+RATE = 1e-3
 _FENCED = re.compile(r"<data-\w+ (\w+)>\n(.*?)\n</data-", re.DOTALL)
 TOOL: dict[str, Any] = {
     "name": "trains",
@@ -78,19 +79,15 @@ TOOL: dict[str, Any] = {
 
 
 def make_tasks(seed: int) -> list[Task]:
-    """The right train is T1 or T2 for most towns, T3 or T4 for the hard ones (the first)."""
+    """A right train for each town; for the hard ones, another that the traveller takes by habit."""
     rng = random.Random(derive_seed(seed, "land"))
-    towns = rng.sample(TOWNS, len(TOWNS))
-    return [
-        Task(
-            town,
-            f"to {town}",
-            payload={"tools": [TOOL]},
-            reference={"rubric": rng.choice(TRAINS[2:] if n < HARD else TRAINS[:2])},
-            metadata={"hard": n < HARD},
-        )
-        for n, town in enumerate(towns)
-    ]
+    tasks = []
+    for n, town in enumerate(rng.sample(TOWNS, len(TOWNS))):
+        right, habit = rng.sample(TRAINS, 2)
+        metadata = {"hard": n < HARD, "habit": habit}
+        reference = {"rubric": right}
+        tasks.append(Task(town, f"to {town}", "", {"tools": [TOOL]}, reference, metadata))
+    return tasks
 
 
 def recorded() -> CallCache:
@@ -98,11 +95,22 @@ def recorded() -> CallCache:
     return CallCache(calls=[Recorded("trains", {}, " ".join(TRAINS))])
 
 
-def traveller(seed: int) -> Generator[str, str, None]:
-    """Looks up the trains, then takes one, mostly the first."""
-    yield ""
-    yield "[trains()]"
-    yield random.Random(seed).choices(TRAINS, LIKING)[0]
+def traveller(tasks: Sequence[Task]) -> Script:
+    """Looks up the trains, then takes the right one about every second time; to a hard town, once
+    in twenty times."""
+    known = {task.prompt: task for task in tasks}
+
+    def script(seed: int) -> Generator[str, str, None]:
+        asked = yield ""
+        task = next(task for prompt, task in known.items() if prompt in asked)
+        yield "[trains()]"
+        right, habit = task.reference["rubric"], task.metadata["habit"]
+        liking = (RARELY, HABIT) if task.metadata["hard"] else (RIGHT, 0.0)
+        rest = (1.0 - sum(liking)) / (len(TRAINS) - 1 - (liking[1] > 0))
+        weights = {right: liking[0], **({habit: liking[1]} if liking[1] else {})}
+        yield random.Random(seed).choices(TRAINS, [weights.get(t, rest) for t in TRAINS])[0]
+
+    return script
 
 
 def verifier() -> Hierarchical:
@@ -169,7 +177,7 @@ async def compare(seed: int) -> tuple[Found, Found, Found]:
     return start, plain, await train(policy, tasks, REPLAY, seed)
 
 
-async def imitated(tasks: Sequence[Task], seed: int, steps: int = 60) -> Policy:
+async def imitated(tasks: Sequence[Task], seed: int, steps: int = 100) -> Policy:
     """A small policy that travels as the script does."""
     from agentrl.engines import ScriptedEngine
     from agentrl.learner import Learner, LearnerSettings
@@ -177,20 +185,21 @@ async def imitated(tasks: Sequence[Task], seed: int, steps: int = 60) -> Policy:
 
     words = [f"to {town} [trains()] {' '.join(TRAINS)}" for town in TOWNS] * 4
     policy = tiny_policy(
-        train_tokenizer(words, 380),
+        train_tokenizer(words, 520),
         hidden=64,
-        layers=2,
+        layers=1,
         heads=2,
-        kv_heads=1,
+        kv_heads=2,
         head_dim=32,
         max_positions=512,
+        initializer_range=0.1,
         seed=derive_seed(seed, "weights"),
     )
-    scheduler = Scheduler(runner(ScriptedEngine(traveller, policy.tokenizer), policy))
-    shown = await scheduler.collect(tasks, 8, seed=derive_seed(seed, "script"))
+    scheduler = Scheduler(runner(ScriptedEngine(traveller(tasks), policy.tokenizer), policy))
+    shown = await scheduler.collect(tasks, 16, seed=derive_seed(seed, "script"))
     episodes = [e for group in shown for e in group.episodes]
     learner = Learner(
-        policy, LearnerSettings(schedule="linear", total_steps=steps, learning_rate=5e-3)
+        policy, LearnerSettings(schedule="linear", total_steps=steps, learning_rate=1e-2)
     )
     shuffled = random.Random(derive_seed(seed, "imitation"))
     for _ in range(steps):

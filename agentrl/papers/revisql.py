@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 from agentrl.core import Task, derive_seed
 from agentrl.environments.sql import Database, SqlEnvironment, SqlReward, corrupt, make_tasks, vote
-from agentrl.environments.sql.database import multiset
 from agentrl.papers.kit.rollouts import converse, values
 from agentrl.papers.registry import Measured
+from agentrl.rewards.verifiers.sqlite import multiset
 
 CLAIM = (
     "Coincidental matches are told from the gold query (0.8 against 1.0); 30% wrong gold costs a "

@@ -34,8 +34,8 @@ def run(seeds: Sequence[int]) -> Measured:
 async def _properties(seed: int) -> list[Property]:
     async with grove(seed) as woods:
         group = await woods.group(SIZE, seed)
-        for member in group.episodes:  # a process reward that finds the third of four turns wrong
-            member.outcome["step_scores"] = [0.9, 0.8, 0.2, 0.4]
+        for member in group.episodes:  # a process reward that finds the last of three turns wrong
+            member.outcome["step_scores"] = [0.9, 0.8, 0.2]
             member.scores["reward"] = Score(0.0)
         subject = guidance("scope", merge={"kind": "replace_members", "count": 1})
         helped = await subject.assist([group], 1, 0, woods.means)
@@ -54,7 +54,7 @@ async def _properties(seed: int) -> list[Property]:
             "and differ in token, version or log-probability", 0, _differ(source, repair), 0.0
         ),
         Property("hint tokens, trained", 0, _trained_hints(repair)),
-        Property("turns off policy: those behind the hint", [0, 0, 1, 1], _off_policy(repair)),
+        Property("turns off policy: those behind the hint", [0, 0, 1], _off_policy(repair)),
         Property("advantages of the failed group", [0] * SIZE, advantages(group, channels=plain)),
         Property(
             "and with the repair in it", [0.75, *[-0.25] * 3], advantages(after, channels=plain)

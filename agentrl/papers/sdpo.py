@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from agentrl.core import Group, Origin, SegmentBuilder
-from agentrl.learner.head import distance, with_tail
+from agentrl.models.logprobs import distance, with_tail
 from agentrl.papers.kit.bandit import PROMPT, gradient, toy_group, toy_learner
 from agentrl.papers.kit.properties import Property, measured
 from agentrl.papers.registry import Measured

@@ -126,7 +126,8 @@ async def make_runner(
     if isinstance(environment, AgentConfig):
         from agentrl.episodes.gateway import AgentRunner, Gateway, Voice
 
-        voice = Voice(engine, tokenizer, speaks, limits, sampling)
+        slots = Slots(environment.generating)
+        voice = Voice(engine, tokenizer, speaks, limits, sampling, slots)
         program = named(environment.program, "environment.program")
         async with Gateway(voice, port=environment.port) as gateway:
             yield AgentRunner(gateway, program, rewards.reward, seconds=environment.deadline)

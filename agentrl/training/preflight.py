@@ -6,8 +6,9 @@ turn, calls that nobody reads, a stop token that never comes, log-probabilities 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from agentrl.core import (
     Engine,
     Episode,
+    Image,
     Message,
     ModelError,
     Sampling,
@@ -231,11 +233,24 @@ def _name_of(chat: ChatFormat) -> str:
     return str(chat.tools[0]["function"]["name"]) if chat.tools else "f"
 
 
+def _opening(chat: ChatFormat) -> list[Message]:
+    """For a policy that sees, with something to look at."""
+    if chat.tokenizer.vision is None:
+        return _PROMPT
+    from PIL import Image as Picture
+
+    buffer = io.BytesIO()
+    Picture.linear_gradient("L").resize((96, 64)).convert("RGB").save(buffer, "PNG")
+    system, user = _PROMPT
+    return [system, replace(user, images=[Image(buffer.getvalue())])]
+
+
 async def _converse(chat: ChatFormat, engine: Engine, max_tokens: int) -> Episode:
     """Two short turns with a tool result between them, sampled by the engine."""
-    episode = Episode(Task("preflight", _PROMPT[1].content), id="preflight", prompt=_PROMPT)
+    prompt = _opening(chat)
+    episode = Episode(Task("preflight", _PROMPT[1].content), id="preflight", prompt=prompt)
     transcript = Transcript(chat)
-    transcript.open(_PROMPT)
+    transcript.open(prompt)
     sampling = Sampling(1.0, max_tokens, chat.tokenizer.stop_ids)
     try:
         for turn in range(2):

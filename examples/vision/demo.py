@@ -47,7 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dir", type=Path, default=Path("runs/vision"))
     parser.add_argument("--mazes", type=int, default=3000, help="to train on")
-    parser.add_argument("--shown", type=int, default=1500, help="whose ways are imitated")
+    parser.add_argument("--shown", type=int, default=2000, help="whose ways are imitated")
     parser.add_argument("--held-out", type=int, default=96, help="to measure on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of run.yaml")
@@ -119,10 +119,11 @@ class Demo:
         words = [HOW, *map("".join, itertools.product(moves, moves))]
         policy = tiny_vision_policy(
             train_tokenizer(words, 360, VISION_SPECIALS, words=WORDS),
-            side=64,
-            vision_hidden=128,
-            hidden=128,
-            layers=3,
+            side=40,
+            patch=10,
+            vision_hidden=96,
+            hidden=96,
+            layers=2,
             max_positions=256,
             seed=self.options.seed,
         )

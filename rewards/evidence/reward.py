@@ -63,7 +63,7 @@ class EvidenceReward:
     def _judged(self, submission: Submission, votes: Votes) -> Score:
         outcome = decided(votes)
         surplus = max(len(submission.evidence) - self.free, 0)
-        checks = _checks(0.0, min(outcome, 0.0), max(outcome, 0.0), -self.over * surplus)
+        checks = _checks(0.0, min(outcome, 0.0), max(outcome, 0.0), 0.0 - self.over * surplus)
         if self.tools:
             worth = min(0.1 * submission.calls, 1.0)
             if outcome > 0:

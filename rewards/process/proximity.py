@@ -31,7 +31,8 @@ class ClickProximity:
         if not boxes or "rounds" not in episode.outcome:
             return Score(abstained=True, evidence=f"no reference {self.reference!r}, or no rounds")
         clicks = [r for r in episode.outcome["rounds"] if r.get("point") is not None]
-        near = [box_closeness(*c["point"], box) for c, box in zip(clicks, boxes, strict=False)]
+        pairs = zip(clicks, boxes, strict=False)
+        near = [box_closeness(c["point"][0], c["point"][1], box) for c, box in pairs]
         steps = [0.0] * len(episode.turns)
         for click, value in zip(clicks, near, strict=False):
             steps[click["turn"]] += value
@@ -72,23 +73,13 @@ def box_closeness(x: float, y: float, box: Sequence[float]) -> float:
     return math.exp(-(dx**2 + dy**2) / 2)
 
 
-def grid_closeness(
-    given: Sequence[Sequence[Any]], wanted: Sequence[Sequence[Any]], *, empty: Any = None
-) -> float:
-    """Mean over 3x3 blocks of the blocks' share of right cells, in thirds (high, medium, low).
-
-    Args:
-        empty: what a cell holds that says nothing, in a grid that is mostly that (a drawn way):
-            cells that are empty in both are left out, and so are blocks without any other.
-    """
+def grid_closeness(given: Sequence[Sequence[Any]], wanted: Sequence[Sequence[Any]]) -> float:
+    """Mean over 3x3 blocks of the blocks' share of right cells, in thirds (high, medium, low)."""
     marks = []
     for cells in _blocks(len(wanted), len(wanted[0])):
-        pairs = [(_at(given, r, c), wanted[r][c]) for r, c in cells]
-        pairs = [p for p in pairs if empty is None or p != (empty, empty)]
-        if pairs:
-            right = sum(g == w for g, w in pairs)
-            marks.append(math.floor(3 * right / len(pairs)) / 3)
-    return sum(marks) / len(marks) if marks else 1.0
+        right = sum(_at(given, r, c) == wanted[r][c] for r, c in cells)
+        marks.append(math.floor(3 * right / len(cells)) / 3)
+    return sum(marks) / len(marks)
 
 
 def _blocks(rows: int, columns: int) -> Iterator[list[tuple[int, int]]]:

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytest_asyncio
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from agentrl.core import ConfigError, Episode, Status, Task, Turn
-from agentrl.environments.gui import GuiEnvironment
+from agentrl.environments.gui import GuiEnvironment, Screens
 from agentrl.environments.gui.browser import BrowserScreens
 from agentrl.environments.gui.filmstrip import film_page, frames
 from agentrl.environments.gui.principles import PRINCIPLES
+from agentrl.environments.gui.recording import RecordedScreens, Recording
 from agentrl.environments.gui.world import KINDS, ORIGIN, SITE, make_tasks
 from agentrl.episodes import dialect
 from agentrl.rewards import EvidenceReward, judge
@@ -51,14 +53,14 @@ def test_few_beginnings_are_shared_by_every_seed():
         list(make_tasks(1, kinds=("fly",)))
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser():
     screens = BrowserScreens({"world": SITE}, viewport=(640, 420))
     yield screens
     await screens.close()
 
 
-async def play(screens: BrowserScreens, task: Task, script, seed: int = 0, **settings) -> Episode:
+async def play(screens: Screens, task: Task, script, seed: int = 0, **settings) -> Episode:
     environment = GuiEnvironment(screens, instructions=PRINCIPLES, **settings)
     episode = Episode(task, id=f"{task.id}/{seed}")
     agent, reads = script(seed), dialect("pythonic")
@@ -95,6 +97,19 @@ async def test_every_kind_can_be_done_and_proved_in_a_browser(browser):
 
 
 @pytest.mark.asyncio(loop_scope="module")
+async def test_the_recording_that_ships_says_what_the_browser_shows(browser):
+    recorded = RecordedScreens(Recording.open(SITE.parent / "recorded" / "archive"))
+    (task,) = make_tasks(1, seed=3, kinds=("archive",), starts=1)
+    for script in (expert, careless):
+        shown = []
+        for screens in (recorded, browser):
+            episode = await play(screens, task, script, seed=4, screenshots=False)
+            shown.append([message.content for t in episode.turns for message in t.observations])
+            assert episode.outcome["solved"] is True
+        assert shown[0] == shown[1]
+
+
+@pytest.mark.asyncio(loop_scope="module")
 async def test_the_judge_of_pictures_is_shown_the_screens(browser):
     from agentrl.rewards.judges.scripted import ScriptedChat
 
@@ -121,6 +136,8 @@ async def test_a_film_strip_shows_every_round_its_marks_and_the_evidence(browser
     page = film_page([episode])
     assert page.count("data:image/png;base64,") == len(made)
     assert page.count('class="ring"') == len(made) - 1
+    hidden = [f for f in made if f.point and not 0 <= f.point[1] < f.size[1]]
+    assert page.count("<polygon") == len(hidden)
     assert page.count('class="badge"') == 1
     assert not re.search(r'(?:src|href)="(?!data:)', page), "it needs no other file"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections import deque
 
@@ -16,6 +17,7 @@ from agentrl.environments.maze import (
     MOVES,
     Maze,
     MazeEnvironment,
+    MazeProximity,
     PrefixProgress,
     boundary_map,
     make_maze,
@@ -128,3 +130,16 @@ def test_the_boundary_map_counts_by_length_and_turns():
 
     episodes = [ended(2, 0, True), ended(2, 0, False), ended(5, 1, False), Episode(Task("t", ""))]
     assert boundary_map(episodes) == {(2, 0): (1, 2), (5, 1): (0, 1)}
+
+
+def test_proximity_is_the_share_of_the_way_that_was_walked():
+    maze, path = make_maze(4, 2, seed=3)
+    task = Task("m", "", payload={"maze": maze.plain()}, reference={"path": path})
+
+    def near(moves: list[str]) -> float:
+        return asyncio.run(MazeProximity().score(Episode(task, outcome={"path": moves}))).value
+
+    assert [near(path[:k]) for k in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    wall = next(m for m in MOVES if not maze.open(maze.start, m))
+    assert near([wall, *path]) == pytest.approx(0.2), "a wall ends the walk"
+    assert asyncio.run(MazeProximity().score(Episode(Task("m", "")))).abstained

@@ -15,6 +15,7 @@ from agentrl.environments.swe.releases.entries import assigned, entries, words
 from agentrl.environments.swe.releases.history import read_release
 from agentrl.environments.swe.releases.make import ReleaseSettings, tasks_of_pair
 from agentrl.environments.swe.releases.pair import Pair, lay_over
+from agentrl.environments.swe.releases.prove import Failing
 from agentrl.environments.swe.releases.split import parts_of, places_of, without
 from agentrl.environments.swe.task import SweTask
 from agentrl.environments.swe.vetting import vet
@@ -107,7 +108,10 @@ def run_by(what: dict[str, set[str]], pair: Pair, calls: list[str]):
     async def run(texts):
         text = texts["wordy/__init__.py"]
         calls.append(text)
-        return {test for test, pieces in what.items() if any(p not in text for p in pieces)}
+        missed = {test: [p for p in pieces if p not in text] for test, pieces in what.items()}
+        # A test whose missing piece is a `def` finds its file not to be imported.
+        ran = {t for t, gone in missed.items() if gone and not all("def " in p for p in gone)}
+        return Failing(ran, {t for t, gone in missed.items() if gone} - ran)
 
     return run
 
@@ -133,6 +137,14 @@ async def test_what_two_fixes_need_is_left_as_the_newer_release_has_it(tmp_path:
         ({"a"}, [{"one"}]), ({"b"}, [{"two"}])
     ]  # fmt: skip
     assert len(calls) == 5
+
+
+async def test_a_file_that_asks_for_a_new_name_joins_no_fixes(tmp_path: Path):
+    pair = pair_of(tmp_path, OLD, NEW)
+    new = "def fresh"
+    needs = {"a": {'escape("1")', new}, "b": {"z = 4", new}, "c": {new}, "d": {new}}
+    parts, _ = await parts_of(pair, list(needs), run_by(needs, pair, []))
+    assert [set(part.tests) for part in parts] == [{"a"}, {"b"}, {"c", "d"}]
 
 
 @pytest.mark.parametrize(

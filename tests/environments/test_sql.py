@@ -19,7 +19,7 @@ from agentrl.environments.sql import (
     make_tasks,
     vote,
 )
-from agentrl.environments.sql.database import multiset
+from agentrl.rewards.verifiers.sqlite import multiset
 
 SCHEMA = "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT NOT NULL, n INTEGER);"
 ROWS = "INSERT INTO t VALUES (1, 'a', 3), (2, 'b', 5), (3, 'c', NULL);"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from agentrl.core import Episode, Task, ToolCall, Turn
 from agentrl.environments.simulated import CallCache, SimulatedEnvironment
 from agentrl.environments.simulated.tools import LiveTools
+from agentrl.store import RunStore
 from examples.travel import world
+from examples.travel.agent import hasty
+
+DEMO = Path(__file__).resolve().parents[2] / "examples" / "travel" / "demo.py"
 
 
 def turn(text: str, *calls: ToolCall) -> Turn:
@@ -105,3 +110,43 @@ async def test_turns_are_judged_up_to_the_first_that_fails(monkeypatch):
     episode = Episode(Task("t", ""), turns=[turn("") for _ in range(4)])
     score = await world.TripReward().score(episode)
     assert (score.value, score.evidence, asked) == (0.0, "turn 2 fails", [0, 1, 2])
+
+
+def test_the_script_asks_for_all_and_plans_from_the_answers():
+    cheapest = 0
+    (task,) = world.make_tasks(1)
+    found = world._city(task.reference["city"])
+    for seed in range(60):
+        script = hasty(seed)
+        next(script)
+        city = task.reference["city"]
+        asked = script.send(task.prompt)
+        assert asked == f'[trains(to="{city}"), hotels(city="{city}"), sights(city="{city}")]'
+        answers = " ".join(json.dumps(found[kind]) for kind in ("trains", "hotels", "sights"))
+        plan = json.loads(script.send(answers))
+        assert plan["train"] in {t["id"] for t in found["trains"]}
+        assert {*plan["sights"]} <= {s["id"] for s in found["sights"]}
+        cheapest += plan["hotel"] == min(found["hotels"], key=lambda h: h["price"])["id"]
+    assert 15 < cheapest < 45
+
+
+@pytest.mark.timeout(1800)  # wall time where many share the cores
+def test_the_demo_from_end_to_end_in_the_small(tmp_path):
+    short = ["train.steps=2", "train.tasks_per_step=2", "warmstart.epochs=1"]
+    done = subprocess.run(
+        [
+            *[sys.executable, str(DEMO), "--dir", str(tmp_path / "run"), "--trips", "4"],
+            *[*short, "warmstart.attempts=2", "learner.group_size=2", "eval.samples=1"],
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode in (0, 1), done.stderr[-2000:]
+    assert "held-out trips, seed 0" in done.stdout
+    assert "failed trips tried again" in done.stdout
+    with RunStore.open(tmp_path / "run" / "run", read_only=True) as store:
+        events = store.failure_log(read_only=True).events()
+        assert {e.step for e in events if e.event == "failed"} <= {1, 2}
+        assert store.metrics("train/replay/waiting")
+    assert len(CallCache(tmp_path / "run" / "calls.jsonl")) == 3 * len(world.CITIES)

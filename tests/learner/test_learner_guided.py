@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from agentrl.learner.head import distance, with_tail
 from learner_kit import close, episode, gradient_of, group, learner, make_on_policy, tiny_model
 
 from agentrl.core import Group, Origin
@@ -15,6 +14,7 @@ from agentrl.learner import LearnerSettings, losses
 from agentrl.learner.link import link_loss
 from agentrl.learner.rows import make_rows
 from agentrl.learner.settings import Coefficient, Link
+from agentrl.models.logprobs import distance, with_tail
 
 QUIET = {
     "ratio": {"hints": "strip"},

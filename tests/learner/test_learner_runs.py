@@ -121,6 +121,19 @@ def test_stale_tokens_are_truncated_at_the_cap() -> None:
     assert close(free, 4 * base)
 
 
+def test_a_mean_over_all_turns_hides_late_ones() -> None:
+    """Clips and entropy are told by turn too: 0, 1, 2 to 3, 4 to 7; not for episodes of one."""
+    shares = {"turn_0": 0.2, "turn_1": 0.2, "turns_2_3": 0.4, "turns_4_7": 0.2}
+    many = group(rng(), [1.0, 0.0], shapes=[((3, 1),) * 5])
+    out = learner(ratio={"old": "behaviour"}).step([many])
+    for name in ("clip_low", "clip_high", "entropy"):
+        parts = {label: out[f"{name}/{label}"] for label in shares}
+        assert sum(shares[n] * v for n, v in parts.items()) == pytest.approx(out[name])
+        assert len(set(parts.values())) > 1
+    alone = learner().step([group(rng(), [1.0, 0.0], shapes=[((3, 0),)])])
+    assert not [name for name in alone if "turn" in name]
+
+
 def test_recomputed_old_policy_is_the_current_one_at_the_first_step() -> None:
     a = gradient_of(some_groups(), ratio={"old": "recompute"})
     b = gradient_of(some_groups(), ratio={"old": "current"})

@@ -10,11 +10,11 @@ import pytest
 from agentrl.core import Score
 from agentrl.environments import beam, chain, choices, maze
 from agentrl.environments.sql import environment as sql_environment
-from agentrl.environments.sql.equivalence import Equivalence
 from agentrl.papers import check, cm2, cosine_verifier, logic_llama
 from agentrl.rewards import search
 from agentrl.rewards.verifiers.base import Item
 from agentrl.rewards.verifiers.numbers import Quantity
+from agentrl.rewards.verifiers.sql_equivalence import Equivalence
 
 pytestmark = pytest.mark.timeout(900)  # wall time, where many share the cores
 

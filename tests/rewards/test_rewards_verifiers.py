@@ -199,7 +199,7 @@ def test_sql_that_is_right_by_accident_fails_on_a_second_database():
     other = SCHEMA + "insert into t values ('z', 9, 2);"
     reference = {"query": "select name from t where a > 1 and b = 2", "schema": [SCHEMA, other]}
     assert verify(Sql(), "select 'x'", reference).value == 0
-    proven = Sql(equivalence=True, unproven=0.8)
+    proven = Sql(coincidence=0.8)
     one = {"query": "select name from t where a > 1 and b = 2", "schema": SCHEMA}
     assert verify(proven, "select name from t where b = 2 and a > 1", one).value == 1
     assert verify(proven, "select 'x'", one).value == 0.8

@@ -45,7 +45,8 @@ def test_a_run_file_runs_a_program(tmp_path) -> None:
     (tmp_path / "run.yaml").write_text(
         f"""
 model: {tmp_path}/policy
-environment: {{kind: agent, program: "agent_of_test:program", retries: 1, max_tokens: 64}}
+environment: {{kind: agent, program: "agent_of_test:program", retries: 1, max_tokens: 64,
+              generating: 2}}
 tasks: {{train: {tmp_path}/tasks.jsonl}}
 reward: {{kind: "agent_of_test:Length"}}
 sampling: {{max_tokens: 32}}
@@ -63,6 +64,9 @@ run: {{dir: {tmp_path}/run}}
         async with workbench(config, policy, Progress()) as bench:
             groups = await bench.scheduler.collect(tasks, 2, seed=0)
             greedy = await measure(bench.scheduler, tasks[:1], config, Progress(), 2)
+        slots = bench.scheduler.runner.gateway._voice.slots
+        assert (slots.limit, slots.used) == (2, 0)
+        assert 1 <= slots.peak <= 2
         for group in groups[:2]:
             assert [e.status for e in group.episodes] == [Status.COMPLETED] * 2
             for episode in group.judged:

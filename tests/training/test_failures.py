@@ -18,6 +18,7 @@ from agentrl.learner import LearnerSettings
 from agentrl.learner.losses import policy_loss, policy_ratio
 from agentrl.store import FailureEvent, FailureLog, RunStore
 from agentrl.store.failures import content_of
+from agentrl.training.config import load_config
 from agentrl.training.config.replay import ReplayConfig, StoredConfig
 from agentrl.training.failures import (
     FailureBuffer,
@@ -254,6 +255,13 @@ def test_importance_weights_of_stored_episodes_are_truncated_and_keep_their_grad
     given_by_user = LearnerSettings(off_policy={"kind": "shape"})
     assert learner_settings(given_by_user, replay).off_policy == given_by_user.off_policy
     assert learner_settings(LearnerSettings(), ReplayConfig()).off_policy is None
+
+
+def test_a_run_file_that_would_not_truncate_is_refused(tmp_path: Path) -> None:
+    file = make_world(tmp_path) / "run.yaml"
+    load_config(file, ["replay.stored.count=1"])
+    with pytest.raises(ConfigError, match=r"replay.stored .*needs learner.ratio.old"):
+        load_config(file, ["replay.stored.count=1", "learner.ratio.old=recompute"])
 
 
 REPLAY = ("replay.every=1", "replay.share=0.5", "replay.stored.max_age=9", "learner.group_size=2")

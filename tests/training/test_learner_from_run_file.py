@@ -12,7 +12,7 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from agentrl.core import Check, Episode, Group, Origin, Score, SegmentBuilder, Status, Task, Turn
-from agentrl.learner import PRESETS, Learner
+from agentrl.learner import PRESETS, Learner, weights
 from agentrl.training.config import load_config
 
 RUN = """\
@@ -164,14 +164,14 @@ def test_bootstrap_at_limits(tmp_path: Path) -> None:
         assert subject.critic is not None
         torch.nn.init.constant_(subject.critic.head.bias, 5.0)
         seen: list[Any] = []
-        weigh = subject._weigh
 
-        def spy(rows: Any, episodes: Any, weigh: Any = weigh, seen: Any = seen) -> Any:
+        def spy(rows: Any, *rest: Any, seen: Any = seen) -> Any:
             seen += [r.returns[-1] for r in rows]
-            return weigh(rows, episodes)
+            return weights.weigh(rows, *rest)
 
-        subject._weigh = spy  # type: ignore[method-assign]
-        subject.step(batch())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("agentrl.learner.learner.weigh", spy)
+            subject.step(batch())
         returns[bootstrap] = np.array(seen)
     difference = returns[True] - returns[False]
     np.testing.assert_allclose(difference, [0, 0, 5, 0, 0, 0], atol=1e-5)

@@ -113,23 +113,33 @@ def _screen(frame: Frame) -> str:
 
 
 def _marks(frame: Frame) -> str:
-    """A box around what was acted on, a ring and a dot where."""
-    width = max(frame.size)
+    """A box around what was acted on, a ring and a dot where; an arrow to what is out of sight."""
+    unit = max(frame.size) / 160
     marks = ""
     if frame.box is not None:
         left, top, right, bottom = frame.box
         marks += (
             f'<rect class="target" x="{left:g}" y="{top:g}" width="{right - left:g}"'
-            f' height="{bottom - top:g}" rx="{width / 200:g}" stroke-width="{width / 320:g}"/>'
+            f' height="{bottom - top:g}" rx="{unit:g}" stroke-width="{unit / 2:g}"/>'
         )
     if frame.point is not None:
         x, y = frame.point
         marks += (
-            f'<circle class="ring" cx="{x:g}" cy="{y:g}" r="{width / 40:g}"'
-            f' stroke-width="{width / 200:g}"/>'
-            f'<circle class="dot" cx="{x:g}" cy="{y:g}" r="{width / 160:g}"/>'
+            f'<circle class="ring" cx="{x:g}" cy="{y:g}" r="{4 * unit:g}" stroke-width="{unit:g}"/>'
+            f'<circle class="dot" cx="{x:g}" cy="{y:g}" r="{unit:g}"/>'
         )
+        marks += _arrow(frame, x, y, 4 * unit)
     return marks
+
+
+def _arrow(frame: Frame, x: float, y: float, side: float) -> str:
+    """A triangle at the edge of the screen that points to what lies above or below it."""
+    height = frame.size[1]
+    if 0 <= y < height:
+        return ""
+    base, tip = (2 * side, 0.4 * side) if y < 0 else (height - 2 * side, height - 0.4 * side)
+    points = f"{x - side:g},{base:g} {x + side:g},{base:g} {x:g},{tip:g}"
+    return f'<polygon class="dot" points="{points}"/>'
 
 
 def _verdict(episode: Episode) -> str:
@@ -144,6 +154,8 @@ def _verdict(episode: Episode) -> str:
     if outcome.get("solved") is not None:
         rows.append(("end state", "as wanted" if outcome["solved"] else "not as wanted"))
     for name, score in episode.scores.items():
+        if name == "reward" and score in [s for n, s in episode.scores.items() if n != name]:
+            continue
         said = "abstained" if score.abstained else f"{score.value:.3g}"
         parts = ", ".join(f"{c.name} {c.value:g}" for c in score.checks)
         why = f": {score.evidence}" if score.evidence else ""

@@ -1,9 +1,9 @@
 """Text-to-SQL over SQLite (ReViSQL, paper 5)."""
 
-from agentrl.environments.sql.database import Database, Failed, Rows, vote
 from agentrl.environments.sql.environment import SqlEnvironment, SqlReward
-from agentrl.environments.sql.equivalence import Equivalence, compare
 from agentrl.environments.sql.generate import corrupt, make_tasks
+from agentrl.rewards.verifiers.sql_equivalence import Equivalence, compare
+from agentrl.rewards.verifiers.sqlite import Database, Failed, Rows, vote
 
 __all__ = [
     "Database",

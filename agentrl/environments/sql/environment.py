@@ -11,8 +11,8 @@ from agentrl.core import Check, Episode, Message, Score, Task, TaskFileError, Tu
 from agentrl.core.taskfile import FOLDER
 from agentrl.environments.answers import AnswerEnvironment, ungraded
 from agentrl.environments.base import Observation
-from agentrl.environments.sql.database import Database, Failed, Result, multiset
-from agentrl.environments.sql.equivalence import compare
+from agentrl.rewards.verifiers.sql_equivalence import compare
+from agentrl.rewards.verifiers.sqlite import Database, Failed, Result, multiset
 from agentrl.tools import ToolError, tool
 
 SYSTEM = (

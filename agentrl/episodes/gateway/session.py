@@ -33,6 +33,7 @@ from agentrl.core import (
 from agentrl.episodes.dialects import Dialect
 from agentrl.episodes.formats import ChatFormats
 from agentrl.episodes.runner import Limits, read_turn
+from agentrl.episodes.slots import Slots
 from agentrl.episodes.transcript import Transcript
 from agentrl.models import ChatTokenizer
 
@@ -47,13 +48,18 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Voice:
-    """The policy behind a gateway, and how it speaks; shared by all sessions."""
+    """The policy behind a gateway, and how it speaks; shared by all sessions.
+
+    Attributes:
+        slots: how many messages the engine is asked for at once.
+    """
 
     engine: Engine
     tokenizer: ChatTokenizer
     dialect: Dialect
     limits: Limits = field(default_factory=Limits)
     sampling: Sampling = field(default_factory=Sampling)
+    slots: Slots = field(default_factory=Slots)
     formats: ChatFormats = field(init=False)
 
     def __post_init__(self) -> None:
@@ -247,13 +253,14 @@ class Session:
         session = self.id if number == 0 else f"{self.id}/{number}"
         seed = derive_seed(self.seed, "turn", index)
         try:
-            said = await self.voice.engine.generate(
-                branch.transcript.tokens,
-                sampling,
-                session=session,
-                seed=seed,
-                images=branch.transcript.images,
-            )
+            async with self.voice.slots:
+                said = await self.voice.engine.generate(
+                    branch.transcript.tokens,
+                    sampling,
+                    session=session,
+                    seed=seed,
+                    images=branch.transcript.images,
+                )
         except InfraError as error:
             self.cause, self.error = error.cause, str(error)
             if not branch.turns:
@@ -305,4 +312,5 @@ def _key(message: Message) -> tuple[Any, ...]:
         (c.name, json.dumps(c.arguments, sort_keys=True, default=str)) for c in message.calls
     )
     content = message.content.strip() if message.role == "assistant" else message.content
-    return message.role, content, calls, message.call_id
+    images = tuple(image.digest for image in message.images)
+    return message.role, content, calls, message.call_id, images

@@ -50,7 +50,7 @@ def make_provider(tier: Tier, trigger: Trigger, sources: Sources, where: str) ->
         raise ConfigError(
             f"{tier.kind} gives no hints",
             where=f"{where}.kind",
-            fix="a provider has `levels`, `personal` and `async hint(ask, level)`; see "
+            fix="a provider has `levels` and `async hint(ask, level)`; see "
             "agentrl.guidance.Provider",
         )
     return made

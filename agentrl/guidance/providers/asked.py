@@ -37,7 +37,6 @@ class Asked:
     model: ChatModel
     fresh: bool = True
     temperature: float = 1.0
-    personal: bool = field(default=False, init=False)
     kept: dict[str, list[str]] = field(default_factory=dict)
     failed: int = field(default=0, init=False)
     _seen: dict[str, tuple[int, list[str]]] = field(default_factory=dict, init=False)

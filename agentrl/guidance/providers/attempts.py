@@ -29,7 +29,6 @@ class Sibling:
     tier: Tier
     trigger: Trigger
     levels: int = field(default=1, init=False)
-    personal: bool = field(default=True, init=False)
 
     async def hint(self, ask: Ask, level: int) -> str | None:
         won = [e for e in ask.episodes if e is not ask.attempt and succeeded(e, self.trigger)]
@@ -43,7 +42,6 @@ class Feedback:
 
     tier: Tier
     levels: int = field(default=1, init=False)
-    personal: bool = field(default=True, init=False)
 
     async def hint(self, ask: Ask, level: int) -> str | None:
         episode = ask.attempt or next((e for e in ask.episodes if e.judged), None)

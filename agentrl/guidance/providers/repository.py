@@ -23,7 +23,6 @@ class Plan:
 
     tier: Tier
     levels: int = field(default=1, init=False)
-    personal: bool = field(default=False, init=False)
 
     async def hint(self, ask: Ask, level: int) -> str | None:
         written = ask.task.reference.get("plan")
@@ -36,7 +35,6 @@ class Files:
 
     tier: Tier
     levels: int = field(default=1, init=False)
-    personal: bool = field(default=False, init=False)
 
     async def hint(self, ask: Ask, level: int) -> str | None:
         given = ask.task.reference.get("files")

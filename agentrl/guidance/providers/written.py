@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from agentrl.core import Task
 from agentrl.guidance.hints import Ask
@@ -17,7 +17,6 @@ class Written:
     """Texts written beforehand: the tier's own, or `reference[key]` of the task, text or list."""
 
     tier: Tier
-    personal: bool = field(default=False, init=False)
 
     @property
     def levels(self) -> int:
@@ -33,7 +32,6 @@ class Prefix:
     """The first part of the reference solution, by characters (GHPO)."""
 
     tier: Tier
-    personal: bool = field(default=False, init=False)
 
     @property
     def fractions(self) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""Doors with four dials of five marks: a policy that guesses opens one in 625 tries.
+"""Doors with three dials of eight marks: a policy that guesses opens one in 512 tries.
 
 Each door has a code of its own. The policy (a small transformer) was shown how dials are turned,
 and what to do when it is told a mark: by episodes of a script with codes of its own, most of them
@@ -12,7 +12,7 @@ import asyncio
 import copy
 import random
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,52 +21,63 @@ from agentrl.core import Attempt, Episode, Group, Guide, Message, Score, Task, d
 from agentrl.environments import Environment, Observation
 from agentrl.episodes import ChatFormats, Limits, Runner, Scheduler, dialect, informed
 from agentrl.guidance import Guidance, GuidanceSettings, Means, Sources, build_guidance
-from agentrl.papers.kit.world import on_one_thread
-from agentrl.papers.registry import Measured
 from agentrl.tools import tool
 
 if TYPE_CHECKING:
     from agentrl.core import Engine, Turn
     from agentrl.models import Policy
 
-MARKS = "abcde"
+DIALS = {"north": "abcdefgh", "east": "ijklmnop", "south": "qrstuvwx"}
 NAMES = ("oak", "elm", "ash", "fir")
-CHUNKS = ("dial '{0}'", "'{1}'", "'{2}'", "'{3}'")
+CHUNKS = ("north '{0}'", "east '{1}'", "south '{2}'")
 LEVELS = tuple("\n".join(CHUNKS[:told]) for told in range(1, len(CHUNKS) + 1))
 """What hints of growing detail say: the first mark, the first two, ..."""
 TUTOR = "Write hint {level}. {reference}"
-WIDTH, LAYERS = 32, 2
-WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 400, 800, 32, 5e-3
-GROUP, TURNS, RATE = 8, 4, 1e-3
+WIDTH, LAYERS = 48, 2
+WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 450, 800, 48, 5e-3
+GROUP, TURNS, RATE = 8, 3, 1e-3
 
 
 class Door(Environment):
-    """Dials, one after the other; the door opens when all of them stand right. Nothing is told
-    before the end."""
+    """Three dials, one a turn; the door opens when all of them stand right. Nothing is told before
+    the end."""
 
     def reset(self, task: Task) -> str:
-        self.code, self.dialled = str(task.payload["code"]), ""
+        self.code, self.stands, self.turns = str(task.payload["code"]), dict[str, str](), 0
         return task.prompt
 
     @tool
-    async def dial(self, mark: str) -> str:
-        """Turn the next dial."""
-        self.dialled += mark
-        self.done = len(self.dialled) >= len(self.code)
-        return "turned"
+    async def north(self, mark: str) -> str:
+        """Turn this dial."""
+        return self._turn("north", mark)
+
+    @tool
+    async def east(self, mark: str) -> str:
+        """Turn this dial."""
+        return self._turn("east", mark)
+
+    @tool
+    async def south(self, mark: str) -> str:
+        """Turn this dial."""
+        return self._turn("south", mark)
 
     async def step(self, turn: Turn) -> Observation:
-        """A message without a call is one dial that was not turned."""
-        if turn.calls:
-            return await super().step(turn)
-        self.dialled += "?"
-        self.done = len(self.dialled) >= len(self.code)
-        return Observation([Message("user", "turned")], done=self.done)
+        """A turn without a call turns nothing."""
+        self.turns += 1
+        over = self.turns == TURNS
+        if not turn.calls:
+            return Observation([Message("user", "turned")], done=over)
+        said = await super().step(turn)
+        return Observation(said.messages, done=over)
 
     async def finish(self, episode: Episode) -> dict[str, Any]:
-        opened = self.dialled == self.code
-        right = [float(a == b) for a, b in zip(self.dialled, self.code, strict=False)]
-        return {"resolved": opened, "step_scores": right}
+        right = dict(zip(DIALS, self.code, strict=True))
+        steps = [float(self.stands.get(name) == mark) for name, mark in right.items()]
+        return {"resolved": self.stands == right, "step_scores": steps}
+
+    def _turn(self, dial: str, mark: str) -> str:
+        self.stands[dial] = mark
+        return "turned"
 
 
 @dataclass(slots=True)
@@ -82,8 +93,12 @@ class Opened:
 def doors(seed: int, *, told: bool = True) -> list[Task]:
     """The doors of a seed; their codes are known to whoever hints, and to nobody else."""
     rng = random.Random(derive_seed(seed, "codes"))
-    codes = {name: "".join(rng.choices(MARKS, k=TURNS)) for name in NAMES}
-    return [door(name, code, told=told) for name, code in codes.items()]
+    return [door(name, draw_code(rng), told=told) for name in NAMES]
+
+
+def draw_code(rng: random.Random) -> str:
+    """One mark of each dial."""
+    return "".join(rng.choice(marks) for marks in DIALS.values())
 
 
 def door(name: str, code: str, *, told: bool = True) -> Task:
@@ -96,23 +111,23 @@ def door(name: str, code: str, *, told: bool = True) -> Task:
     return Task(name, f"Open the {name} door.", payload={"code": code}, reference=reference)
 
 
-def call(mark: str) -> str:
-    return f"[dial(mark='{mark}')]"
+def call(dial: str, mark: str) -> str:
+    return f"[{dial}(mark='{mark}')]"
 
 
 def opener(seed: int) -> Generator[str, str, None]:
     """Dials the marks that a hint tells, and guesses the others."""
     rng = random.Random(seed)
     heard = yield ""
-    told = re.findall(r"'(\w)'", heard.partition("Hint:")[2])
-    for at in range(TURNS):
-        yield call(told[at] if at < len(told) else rng.choice(MARKS))
+    told = dict(re.findall(r"(\w+) '(\w)'", heard.partition("Hint:")[2]))
+    for dial, marks in DIALS.items():
+        yield call(dial, told.get(dial) or rng.choice(marks))
 
 
 def tutor(seed: int) -> Generator[str, str, None]:
     """Writes the hint that it is asked for, from the solution that it is shown."""
     heard = yield ""
-    found = re.search(r"Write hint (\d)\. solution: (.) (.) (.) (.)", heard)
+    found = re.search(r"Write hint (\d)\. solution: (.) (.) (.)", heard)
     assert found is not None
     yield LEVELS[int(found[1]) - 1].format(*found.groups()[1:])
 
@@ -249,9 +264,14 @@ async def _warm() -> Policy:
     from agentrl.learner import Learner, LearnerSettings
     from agentrl.models import tiny_policy, train_tokenizer
 
-    words = [t.prompt for t in doors(0)] + [call(m) for m in MARKS] + ["turned"]
-    words += [f"Hint: {text.format(a, b, b, a)}" for text in LEVELS for a in MARKS for b in MARKS]
-    words += [TUTOR.format(level=n, reference="solution: a b c d") for n in (1, 2, 3, 4)]
+    words = (
+        [t.prompt for t in doors(0)]
+        + [call(dial, m) for dial, marks in DIALS.items() for m in marks]
+        + ["turned"]
+    )
+    rng = random.Random(derive_seed(0, "words"))
+    words += [f"Hint: {text.format(*draw_code(rng))}" for text in LEVELS for _ in range(20)]
+    words += [TUTOR.format(level=n, reference="solution: a i q") for n in (1, 2, 3)]
     policy = tiny_policy(
         train_tokenizer(words * 4, 340),
         hidden=WIDTH,
@@ -281,14 +301,14 @@ async def _shown(policy: Policy) -> list[Episode]:
     rng = random.Random(derive_seed(0, "shown"))
     attempts, lessons = [], []
     for number in range(WARM_EPISODES):
-        code, seed = "".join(rng.choices(MARKS, k=TURNS)), derive_seed(0, "show", number)
+        code, seed = draw_code(rng), derive_seed(0, "show", number)
         task = door(rng.choice(NAMES), code)
         if number % 5 == 0:
             level = rng.randint(1, len(LEVELS))
             asked = TUTOR.format(level=level, reference=f"solution: {' '.join(code)}")
             lessons.append(Attempt(Task("lesson", asked), seed))
             continue
-        level = rng.choices(range(len(LEVELS) + 1), [0.2, 0.15, 0.15, 0.2, 0.3])[0]
+        level = rng.choices(range(len(LEVELS) + 1), [0.2, 0.2, 0.2, 0.4])[0]
         hint = [Message("user", f"Hint: {LEVELS[level - 1].format(*code)}")] if level else []
         attempts.append(Attempt(task, seed, Guide(hint)))
     opening = runner(ScriptedEngine(opener, policy.tokenizer), policy, source="script")
@@ -296,42 +316,3 @@ async def _shown(policy: Policy) -> list[Episode]:
     teaching.judged = False
     shown = await Scheduler(opening, 256).attempt(attempts)
     return shown + await Scheduler(teaching, 256).attempt(lessons)
-
-
-STAYS, RISES = 0.15, 0.5
-"""Share of doors opened without a hint: at most, after training without help; at least, with it."""
-
-
-def compare(
-    seeds: Sequence[int],
-    guidance: GuidanceSettings,
-    *,
-    rollouts: int,
-    rate: float = RATE,
-    told: bool = True,
-) -> Measured:
-    """GRPO alone and with guidance, from one start, with the same number of rollouts: passes when
-    the unhinted success stays low without help and rises with it, on every seed."""
-    return on_one_thread(_compare(seeds, guidance, rollouts, rate, told))
-
-
-async def _compare(
-    seeds: Sequence[int], guidance: GuidanceSettings, rollouts: int, rate: float, told: bool
-) -> Measured:
-    rows: list[list[str | int | float]] = []
-    passed = True
-    for seed in seeds:
-        building = Building(seed, told=told)
-        found: dict[str, Run] = {}
-        for name, help in (("GRPO", None), (guidance.kind, guidance)):
-            run = await building.train(help, rollouts=rollouts, rate=rate)
-            found[name] = run
-            rows.append([seed, name, run.before, run.after, run.rollouts, run.guided])
-        passed &= holds(found["GRPO"], found[guidance.kind])
-    columns = ["seed", "method", "opened before", "after", "rollouts", "of them guided"]
-    return Measured(passed, columns, rows)
-
-
-def holds(alone: Run, helped: Run) -> bool:
-    """The effect: both began at a guess, one stayed there, the other opens doors without hints."""
-    return alone.before <= 0.05 and alone.after <= STAYS and helped.after >= RISES

@@ -84,6 +84,11 @@ def _inconsistencies(config: RunConfig) -> list[tuple[KeyPath, str]]:
         found.append((("sampling", "max_tokens"), text))
     if config.train.eval_every and config.eval.split == "eval" and config.tasks.eval is None:
         found.append((("train", "eval_every"), "needs held-out tasks: give tasks.eval"))
+    stored = None if config.replay is None else config.replay.stored
+    # Importance weights of stored episodes are to what drew them, not to the weights before.
+    if stored is not None and config.learner.ratio.old not in ("auto", "behaviour"):
+        text = f"needs learner.ratio.old: auto or behaviour, not {config.learner.ratio.old}"
+        found.append((("replay", "stored"), text))
     found += _guidance_problems(config)
     for check in (partial(check_rewards, config.reward), partial(_check_teachers, config)):
         try:

@@ -18,7 +18,7 @@ from agentrl.environments.swe.releases.history import Release, fetch
 from agentrl.environments.swe.releases.pair import Pair, lay_over
 from agentrl.environments.swe.releases.prove import Proof, failing_with, prove, run_newer
 from agentrl.environments.swe.releases.site import Site, resolve
-from agentrl.environments.swe.releases.split import part_of_pair, parts_of
+from agentrl.environments.swe.releases.split import part_of_pair, parts_of, with_tests
 from agentrl.environments.swe.releases.written import Fix, make_tasks
 from agentrl.environments.swe.sdist import PackageError, versions
 from agentrl.environments.swe.task import SweTask
@@ -273,19 +273,20 @@ async def _fixes(
         return [whole]
     found: list[Fix] = []
     for number, part in enumerate(parts):
-        one = part_of_pair(pair, part, newer.passing)
+        one = part_of_pair(pair, part)
         try:
-            fix = Fix(one, await proven(one), part)
+            proof = await proven(one)
         except PackageError as error:
             notes.append(f"fix {number + 1} of {len(parts)} does not hold alone: {error.what}")
             continue
         others = [name for other in parts if other is not part for name in other.tests]
-        more = set(fix.proof.fail_to_pass) - set(failing) | set(fix.proof.fail_to_pass) & {*others}
+        fail = set(proof.fail_to_pass)
+        more = (fail - set(failing)) | (fail & {*others}) - {*proof.uncollected}
         if more:
             what = f"it also breaks {len(more)} tests of other code"
             notes.append(f"fix {number + 1} of {len(parts)} does not hold alone: {what}")
             continue
-        found.append(fix)
+        found.append(Fix(with_tests(one, fail, newer.passing), proof, part))
     return found or [whole]
 
 

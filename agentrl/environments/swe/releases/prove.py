@@ -22,7 +22,7 @@ class Proof:
         dropped: tests that are neither, by reason.
         asks_for: names that the failing tests use and the older source does not have.
         messages: first line of the error by failing test.
-        unseen: failing tests whose whole file cannot be imported with the older source.
+        uncollected: failing tests whose whole file cannot be imported with the older source.
         seconds: processor time of one run of all kept tests.
     """
 
@@ -31,7 +31,7 @@ class Proof:
     dropped: Counter[str] = field(default_factory=Counter)
     asks_for: list[str] = field(default_factory=list)
     messages: dict[str, str] = field(default_factory=dict)
-    unseen: int = 0
+    uncollected: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -78,16 +78,27 @@ async def run_newer(
     return Newer(passing - slow, dropped, after[0].seconds)
 
 
+@dataclass(slots=True)
+class Failing:
+    """Tests that fail with something changed: `ran` by themselves, or `uncollected` because their
+    file cannot be imported."""
+
+    ran: set[str]
+    uncollected: set[str]
+
+
 async def failing_with(
     bench: Bench, newer: Newer, files: list[str], write: dict[str, str | None], timeout: float
-) -> set[str]:
+) -> Failing:
     """The tests among the newer release's that fail with these texts put over its source."""
     run = await _suite(bench, files, write, timeout)
-    return {
+    failed = {
         test
         for test in newer.passing
         if test.partition("::")[0] in files and _outcome(run, test) == "failed"
     }
+    uncollected = {test for test in failed if test.partition("::")[0] in run.errors}
+    return Failing(failed - uncollected, uncollected)
 
 
 async def prove(
@@ -120,7 +131,7 @@ async def prove(
         dropped,
         _asked_for(before[0], failing, pair),
         _messages(before[0], failing),
-        sum(test.partition("::")[0] in before[0].errors for test in failing),
+        [test for test in failing if test.partition("::")[0] in before[0].errors],
         sum(newer.seconds.get(test, 0.0) for test in [*failing, *kept]),
     )
 

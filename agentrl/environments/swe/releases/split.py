@@ -1,10 +1,11 @@
 """Dividing what a release changed into the single fixes that its tests can tell apart.
 
 The changed places (hunks; those of one function together) are taken back one at a time, on the
-newer source. Which tests then fail says which places a test needs. Places that some test needs
-together are one fix; places that tests of several otherwise separate fixes need, such as an import,
-and those that no test misses belong to none and stay as the newer release has them. So a fix's task
-is the newer release without that one fix.
+newer source. Which tests then fail says which places a test needs. (That a test's file cannot be
+imported without a place counts only for tests that show no other need: the rest only stands beside
+one that asks for a new name.) Places that some test needs together are one fix; places that tests
+of several otherwise separate fixes need, such as an import, and those that no test misses belong to
+none and stay as the newer release has them. So a fix's task is the newer release without that fix.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from agentrl.environments.swe.functions import Function, functions_of
 from agentrl.environments.swe.hide import hide_tests, split_id
 from agentrl.environments.swe.package import is_source
 from agentrl.environments.swe.releases.pair import Pair
-from agentrl.environments.swe.tree import Tree, lines_of
+from agentrl.environments.swe.releases.prove import Failing
+from agentrl.environments.swe.tree import lines_of
 
 MAX_PLACES = 40
 
 Texts = dict[str, str | None]
 """New text by path, None: the file is removed."""
-Run = Callable[[Texts], Awaitable[set[str]]]
+Run = Callable[[Texts], Awaitable[Failing]]
 """The tests that fail with these texts put over the newer release."""
 
 
@@ -96,9 +98,12 @@ async def parts_of(pair: Pair, failing: list[str], run: Run) -> tuple[list[Part]
         return [], "it changes one place"
     if len(places) > MAX_PLACES:
         return [], f"it changes {len(places)} places (at most {MAX_PLACES} are taken apart)"
-    needed: dict[int, set[str]] = {}
-    for number, place in enumerate(places):
-        needed[number] = (await run(without(pair, [place]))) & set(failing)
+    found = [await run(without(pair, [place])) for place in places]
+    shown = set().union(*(one.ran for one in found))
+    needed = {
+        number: (one.ran | (one.uncollected - shown)) & set(failing)
+        for number, one in enumerate(found)
+    }
     groups = [group for group in _separated(needed) if set().union(*(needed[n] for n in group))]
     if len(groups) < 2:
         return [], "its tests tell no two fixes apart"
@@ -108,12 +113,8 @@ async def parts_of(pair: Pair, failing: list[str], run: Run) -> tuple[list[Part]
     ], ""
 
 
-def part_of_pair(pair: Pair, part: Part, passing: set[str]) -> Pair:
-    """The pair whose older side is the newer release without one fix.
-
-    Its agent's copy has the newer tests without those that miss the fix; a file of which nothing
-    is left, as the older release has it.
-    """
+def part_of_pair(pair: Pair, part: Part) -> Pair:
+    """The pair whose older side is the newer release without one fix."""
     buggy = dict(pair.pristine)
     for path, text in without(pair, list(part.places)).items():
         if text is None:
@@ -123,18 +124,20 @@ def part_of_pair(pair: Pair, part: Part, passing: set[str]) -> Pair:
     roots = pair.package.roots
     base = {path: data for path, data in pair.base.items() if not is_source(path, roots)}
     base |= {path: data for path, data in buggy.items() if is_source(path, roots)}
-    return replace(pair, buggy=buggy, base=_shown_tests(base, pair, part.tests, passing))
+    return replace(pair, buggy=buggy, base=base)
 
 
-def _shown_tests(base: Tree, pair: Pair, hidden: frozenset[str], passing: set[str]) -> Tree:
-    shown = dict(base)
+def with_tests(pair: Pair, hidden: set[str], passing: set[str]) -> Pair:
+    """The pair with an agent's copy that has the newer tests, without the hidden ones; a file of
+    which nothing is left, as the older release has it."""
+    shown = dict(pair.base)
     for path in pair.package.tests:
         names = {split_id(test)[1] for test in hidden if split_id(test)[0] == path}
         rest = {t for t in passing - hidden if split_id(t)[0] == path}
         data = hide_tests(pair.pristine[path], names) if names else pair.pristine[path]
         if data is not None and rest:
             shown[path] = data
-    return shown
+    return replace(pair, base=shown)
 
 
 def _of_file(path: str, before: bytes, after: bytes) -> list[Place]:

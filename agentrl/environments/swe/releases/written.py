@@ -88,7 +88,7 @@ def _task(fix: Fix, site: Site, text: str, source: str, suffix: str) -> Task:
             "single_fix": fix.part is not None,
             "issue_from": source,
             "failing_tests": len(proof.fail_to_pass),
-            "uncollected": proof.unseen,
+            "uncollected": len(proof.uncollected),
             "fix_lines": size.lines,
             "fix_files": size.files,
             "difficulty": value,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from agentrl.core import derive_seed
-from agentrl.environments.sql.database import Database, Failed, multiset
+from agentrl.rewards.verifiers.sqlite import Database, Failed, multiset
 
 Verdict = Literal["equivalent", "different", "unknown"]
 _WORDS = ("a", "b", "c")

@@ -1,4 +1,4 @@
-"""A SQLite database that a policy may read and nothing else."""
+"""A SQLite database that may be read and nothing else, and results that are compared."""
 
 from __future__ import annotations
 
@@ -129,9 +129,20 @@ def _reason(error: Exception) -> str:
     return text
 
 
+def same_rows(first: Rows, second: Rows, *, ordered: bool) -> bool:
+    """Equal as lists, or as multisets."""
+    if ordered:
+        return [_row(r) for r in first] == [_row(r) for r in second]
+    return multiset(first) == multiset(second)
+
+
 def multiset(rows: Rows) -> Counter[tuple[Any, ...]]:
     """Rows without their order; numbers are equal up to 1e-6, whatever their type."""
-    return Counter(tuple(_plain(value) for value in row) for row in rows)
+    return Counter(_row(row) for row in rows)
+
+
+def _row(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(_plain(value) for value in row)
 
 
 def _plain(value: Any) -> Any:

@@ -69,7 +69,8 @@ def decode(body: Any, tokens: Tensor, position: Tensor, packing: Packing) -> Ten
         q = _heads(h, a.q_proj, getattr(a, "q_norm", None), turn)
         k = _heads(h, a.k_proj, getattr(a, "k_norm", None), turn)
         v = a.v_proj(h).view(k.shape)
-        out = packing.attend(i, *(y.transpose(0, 1) for y in (q, k, v)), a.scaling)
+        q, k, v = (y.transpose(0, 1) for y in (q, k, v))
+        out = packing.attend(i, q, k, v, a.scaling)
         x = x + a.o_proj(out.reshape(len(x), -1))
         h = _norm(x, layer.post_attention_layernorm)
         x = _Feed.apply(x, h, mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight)
@@ -146,7 +147,7 @@ class _Heads(torch.autograd.Function):
         back = turn.conj_physical()
         for cut in _chunks(h, len(weight)):
             d = torch.view_as_real(_complex(grads[0][cut]) * back[cut]).flatten(2)
-            if norm is not None:
+            if d_norm is not None:
                 d = _back_through_norm(d, raw[cut], rms[cut], norm, d_norm)
             d = d.reshape(-1, len(weight))
             torch.mm(d, weight, out=d_h[cut])
