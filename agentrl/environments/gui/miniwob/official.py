@@ -123,6 +123,8 @@ class OfficialScreen:
         import numpy as np
         from miniwob.action import ActionTypes
 
+        if self.done:
+            return
         if "coords" in fields:
             fields["coords"] = np.array(fields["coords"], dtype=np.float32)
         action = self._env.create_action(kind or ActionTypes.NONE, **fields)
