@@ -4,7 +4,8 @@ environment (Selenium) in the same run, and a recording.
 A step is one click and the observation after it: ours through `GuiEnvironment.step` (validated
 call, elements, text), theirs through `env.step` (screenshot, DOM). The click is on the task's
 instruction, which changes nothing, so that every step is the same work on the same page. The ways
-take turns, round by round, so that all meet the same load of the machine.
+take turns, round by round, so that all meet the same load of the machine; the recording's rate is
+per second of one core's time.
 
     python benchmarks/gui.py --json
 """
@@ -17,8 +18,10 @@ import json
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ from agentrl.environments.gui.miniwob import miniwob_site, miniwob_task
 from agentrl.environments.gui.recording import RecordedScreens, Recording, RecordingScreens
 
 PAGE = "click-button"
+Clock = Callable[[], float]
 
 
 async def main(rounds: int, steps: int) -> dict[str, Any]:
@@ -37,10 +41,14 @@ async def main(rounds: int, steps: int) -> dict[str, Any]:
     found: dict[str, list[float]] = {}
     envs: list[GuiEnvironment] = []
 
-    async def measure(name: str, count: int) -> None:
+    async def measure(name: str, count: int, clock: Clock = time.perf_counter) -> None:
         for shots in (False, True):
-            rate = await drive(envs[-count:], steps, shots)
-            found.setdefault(f"{name}_{'shots' if shots else 'text'}", []).append(rate)
+            rate = await drive(envs[-count:], steps, shots, clock)
+            keep(f"{name}_{'shots' if shots else 'text'}", rate)
+
+    def keep(name: str, rate: float) -> None:
+        found.setdefault(name, []).append(rate)
+        print(f"{name} {round_to(rate):g} steps/s, load {load()}", file=sys.stderr, flush=True)
 
     try:
         with tempfile.TemporaryDirectory(prefix="agentrl-bench-") as scratch:
@@ -52,11 +60,11 @@ async def main(rounds: int, steps: int) -> dict[str, Any]:
                 for _ in range(rounds):
                     await measure(f"ours_{contexts}", contexts)
                     if contexts == 1:
-                        found.setdefault("selenium_1", []).append(official.drive(steps))
+                        keep("selenium_1", official.drive(steps))
             envs.append(await opened(recorded))
             steps = 2000
             for _ in range(rounds):
-                await measure("recording", 1)
+                await measure("recording", 1, time.process_time)
     finally:
         for env in envs:
             await env.close()
@@ -92,14 +100,14 @@ async def record(live: Screens, folder: Path) -> RecordedScreens:
     return RecordedScreens(Recording.open(folder))
 
 
-async def drive(envs: list[GuiEnvironment], steps: int, shots: bool) -> float:
+async def drive(envs: list[GuiEnvironment], steps: int, shots: bool, clock: Clock) -> float:
     """Steps per second over all of them; opening them is not counted."""
     each = max(4, steps // len(envs))
     for env in envs:
         env.screenshots = shots
-    begin = time.perf_counter()
+    begin = clock()
     await asyncio.gather(*(_steps(env, each) for env in envs))
-    return len(envs) * each / (time.perf_counter() - begin)
+    return len(envs) * each / (clock() - begin)
 
 
 async def _steps(env: GuiEnvironment, count: int) -> None:

@@ -1,11 +1,12 @@
 """What a sandbox costs, beside SWE-ReX, mini-swe-agent's Docker environment and `docker exec`.
 
-    python benchmarks/sandbox.py [--json] [--image TAG] [--peers PYTHON]
+    python benchmarks/sandbox.py [--json] [--image TAG] [--peers PYTHON] [--commands-only]
 
 `--peers` names the Python of an environment that has `swe-rex` and `mini-swe-agent`; without it
 they are left out. All contenders run the same image in one run, one after the other; the load
-average stands beside, for other work on the machine goes into all of them. The last line is one
-JSON object.
+average stands beside, for other work on the machine goes into all of them. `--commands-only` leaves
+out resets, 16 at once and memory: a minute, where a machine is quiet for no longer. The last line
+is one JSON object.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -57,7 +59,7 @@ def put(row: Row, name: str, times: list[float]) -> None:
     row[f"{name}_p95"] = ordered[int(0.95 * (len(ordered) - 1))]
 
 
-async def session(row: Row, make: Callable[[], Awaitable[Sandbox]]) -> None:
+async def session(row: Row, make: Callable[[], Awaitable[Sandbox]], brief: bool) -> None:
     """Start, use, reset and close single sandboxes."""
     made: list[Sandbox] = []
 
@@ -65,11 +67,14 @@ async def session(row: Row, make: Callable[[], Awaitable[Sandbox]]) -> None:
         made.append(await make())
         await made[-1].exec("true")
 
-    put(row, "ready_ms", await timed(ready, 5))
+    put(row, "ready_ms", await timed(ready, 1 if brief else 5))
     sandbox = made[0]
     put(row, "exec_ms", await timed(lambda: sandbox.exec("echo hi"), 100))
     put(row, "write_ms", await timed(lambda: sandbox.write("file", b"x" * 1000), 50))
     put(row, "read_ms", await timed(lambda: sandbox.read("file"), 50))
+    if brief:
+        await sandbox.close()
+        return
     resets = []
     for _ in range(10):
         await sandbox.exec("mkdir a; for i in {1..200}; do echo x >a/$i; done; sleep 99 &")
@@ -111,13 +116,15 @@ def processes(engine: DockerEngine, container: str) -> list[int]:
     return [shim, *(int(row[0]) for row in found)]
 
 
-async def containers(engine: DockerEngine, image: str) -> Row:
+async def containers(engine: DockerEngine, image: str, brief: bool) -> Row:
     row: Row = {}
 
     async def make() -> DockerSandbox:
         return await DockerSandbox.create(engine, image, limits=LIMITS)
 
-    await session(row, make)
+    await session(row, make, brief)
+    if brief:
+        return row
     await parallel(row, make)
     made = [await make() for _ in range(4)]
     row["memory_mb"] = sum(memory_mb(processes(engine, s.id)) for s in made) / len(made)
@@ -126,10 +133,13 @@ async def containers(engine: DockerEngine, image: str) -> Row:
     return row
 
 
-async def cells(engine: DockerEngine, image: str) -> Row:
+async def cells(engine: DockerEngine, image: str, brief: bool) -> Row:
     row: Row = {}
     hive = await Hive.create(engine, image, limits=LIMITS)
-    await session(row, hive.cell)
+    await session(row, hive.cell, brief)
+    if brief:
+        await hive.close()
+        return row
     await parallel(row, hive.cell)
     await asyncio.sleep(1)
     empty = memory_mb(processes(engine, hive.id))
@@ -139,21 +149,24 @@ async def cells(engine: DockerEngine, image: str) -> Row:
     return row
 
 
-async def pooled(image: str) -> Row:
+async def pooled(image: str, brief: bool) -> Row:
     """With everything started: what an episode waits for."""
     row: Row = {}
-    async with DockerPool(image, limits=LIMITS, size=PARALLEL, spare=0) as pool:
-        await pool.warm(PARALLEL)
+    count = 4 if brief else PARALLEL
+    async with DockerPool(image, limits=LIMITS, size=count, spare=0) as pool:
+        await pool.warm(count)
         await pool.release(await pool.fresh())
         taken: list[Sandbox] = []
 
         async def take(how: Callable[[], Awaitable[Sandbox]]) -> None:
             taken.append(await how())
 
-        put(row, "ready_ms", await timed(lambda: take(pool.acquire), PARALLEL))
+        put(row, "ready_ms", await timed(lambda: take(pool.acquire), count))
         for sandbox in taken:
             await pool.release(sandbox)
         taken.clear()
+        if brief:
+            return row
         put(row, "fresh_ms", await timed(lambda: take(pool.fresh), PARALLEL))
         for sandbox in taken:
             await pool.release(sandbox)
@@ -170,7 +183,7 @@ async def pooled(image: str) -> Row:
     return row
 
 
-async def docker_exec(engine: DockerEngine, image: str) -> Row:
+async def docker_exec(engine: DockerEngine, image: str, brief: bool) -> Row:
     """The command line client, as scripts and scaffolds use it, on a container that sleeps."""
     environment = {**os.environ, "DOCKER_HOST": engine.host}
 
@@ -191,23 +204,45 @@ async def docker_exec(engine: DockerEngine, image: str) -> Row:
     async def close() -> None:
         docker("rm", "-f", names.pop())
 
-    put(row, "ready_ms", await timed(start, 5))
+    count = 1 if brief else 5
+    put(row, "ready_ms", await timed(start, count))
 
     async def echo() -> None:
         docker("exec", names[0], "sh", "-c", "echo hi")
 
-    put(row, "exec_ms", await timed(echo, 100))
+    put(row, "exec_ms", await timed(echo, 30 if brief else 100))
     row["memory_mb"] = statistics.mean(memory_mb(processes(engine, name)) for name in names)
-    put(row, "close_ms", await timed(close, 5))
+    put(row, "close_ms", await timed(close, count))
     row["reset_ms"] = row["ready_ms"] + row["close_ms"]
     return row
 
 
+# The files of SWE-ReX and of all it needs, in the environment that runs this.
+CLOSURE = """
+import re, shutil, sys
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+todo, done = ["swe-rex"], set()
+while todo:
+    name = todo.pop()
+    try: found = distribution(name)
+    except PackageNotFoundError: continue
+    if found.metadata["Name"] in done: continue
+    done.add(found.metadata["Name"])
+    todo += [re.match(r"[\\w.-]+", r)[0] for r in found.requires or () if "extra ==" not in r]
+    for file in found.files or ():
+        if ".." not in file.parts and "__pycache__" not in file.parts and file.locate().is_file():
+            target = Path(sys.argv[1], file)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file.locate(), target)
+"""
+
+
 def image_for_peers(engine: DockerEngine, python: str) -> str:
-    """Our image with the packages of the peers' environment, and SWE-ReX's server in it."""
-    code = "import site; print(site.getsitepackages()[0])"
-    found = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
-    below = ensure_image("bench", extra_site=Path(found.stdout.strip()), engine=engine)
+    """Our image with SWE-ReX of the peers' environment, and its server, in it."""
+    with tempfile.TemporaryDirectory() as site:
+        subprocess.run([python, "-c", CLOSURE, site], check=True)
+        below = ensure_image("bench", extra_site=Path(site), engine=engine)
     context = io.BytesIO()
     text = SERVER.format(base=below).encode()
     with tarfile.open(fileobj=context, mode="w") as archive:
@@ -222,12 +257,15 @@ def image_for_peers(engine: DockerEngine, python: str) -> str:
     return tag
 
 
-def peers(python: str, image: str) -> dict[str, Row]:
+def peers(python: str, image: str, brief: bool) -> dict[str, Row]:
     script = Path(__file__).with_name("sandbox_peers.py")
     rows: dict[str, Row] = {}
     for name in ("mini-swe-agent", "swe-rex"):
         done = subprocess.run(
-            [python, str(script), name, image], stdout=subprocess.PIPE, text=True, timeout=900
+            [python, str(script), name, image, *(["brief"] if brief else [])],
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=900,
         )
         if done.returncode:
             print(f"{name} failed", flush=True)
@@ -258,6 +296,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--image")
     parser.add_argument("--peers", metavar="PYTHON")
+    parser.add_argument("--commands-only", dest="brief", action="store_true")
     parser.add_argument("--json", action="store_true", help="only the last line")
     options = parser.parse_args()
     engine = DockerEngine()
@@ -265,11 +304,13 @@ async def main() -> None:
     if options.peers:
         image = image_for_peers(engine, options.peers)
     loads = [os.getloadavg()[0]]
-    rows = {"container": await containers(engine, image), "cell": await cells(engine, image)}
-    rows["pool"] = await pooled(image)
-    rows["docker exec"] = await docker_exec(engine, image)
+    brief = options.brief
+    rows = {"container": await containers(engine, image, brief)}
+    rows["cell"] = await cells(engine, image, brief)
+    rows["pool"] = await pooled(image, brief)
+    rows["docker exec"] = await docker_exec(engine, image, brief)
     if options.peers:
-        rows.update(peers(options.peers, image))
+        rows.update(peers(options.peers, image, brief))
     loads.append(os.getloadavg()[0])
     engine.close()
     if not options.json:

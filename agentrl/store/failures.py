@@ -104,7 +104,9 @@ class FailureLog:
             )
 
     def events(self, after: int = 0) -> list[FailureEvent]:
-        """The lines after a key, in order."""
+        """The lines after a key, in order; none of a run that was written before there were any."""
+        if self._database.version < 2:
+            return []
         rows = self._database.read("SELECT * FROM replay_log WHERE key > ? ORDER BY key", (after,))
         return [
             FailureEvent(

@@ -130,7 +130,7 @@ class ChecklistWriter:
             asyncio.gather(*(reward.satisfied(idle, steps[0], item) for item in items)),
         )
         held = np.array([bool(yes) for yes, _ in reached]).reshape(len(steps), len(items))
-        earned = turn_credit(items, held).flips.any(axis=0)
+        earned: list[bool] = turn_credit(items, held).flips.max(axis=0).tolist()
         problems = [
             f"turn {turn}: the reference does not earn {item.id!r} (not satisfied, or not after "
             "what it needs)"

@@ -99,7 +99,8 @@ def evidence(snapshots: Sequence[Snapshot], show: Show) -> tuple[str, list[Image
 
     A snapshot without a picture is shown as text whatever was asked for.
     """
-    parts, images = [], []
+    parts: list[str] = []
+    images: list[Image] = []
     for snapshot in snapshots:
         pictured = show != "text" and bool(snapshot.images)
         lines = [f"[round {snapshot.round}] after {snapshot.action}:"]

@@ -67,7 +67,7 @@ async def test_an_episode_over_a_recorded_adb() -> None:
         "shell settings put global x 1",
         "shell am start -W -n com.example.settings/.Main",
     ]
-    assert do.text.splitlines()[3:] == [
+    assert do.text.splitlines()[2:] == [
         "## Round 0",
         "com.example.settings/com.example.settings.Main",
         '[1] EditText "Search settings" value=""',

@@ -1,4 +1,4 @@
-"""MiniWoB++ in short; `benchmarks/miniwob.py --experts --compare` does all of it."""
+"""MiniWoB++ in short; `benchmarks/miniwob_tasks.py --experts --compare` does all of it."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ from agentrl.environments.logic import make_tasks as make_formulas
 from agentrl.environments.maze import MazeEnvironment
 from agentrl.environments.maze import make_tasks as make_mazes
 from agentrl.environments.mcp import McpEnvironment
+from agentrl.environments.roles import RolesEnvironment
 from agentrl.environments.search import Document, Hit, SearchEnvironment
 from agentrl.environments.simulated import SimulatedEnvironment
 from agentrl.environments.simulated.domain import load_domain
@@ -100,6 +101,11 @@ CASES = {
         ['[move(direction="up")]', '[move(direction="nowhere")]', '[move(direction="left")]'],
     ),
     McpEnvironment: Case(lambda: McpEnvironment(servers=[]), Task("m", "Ask."), ["[f()]", "no"]),
+    RolesEnvironment: Case(
+        RolesEnvironment,
+        Task("r", "Answer.", payload={"role": "answerer"}, reference={"answer": "never be told"}),
+        ["It is this."],
+    ),
     SearchEnvironment: Case(
         lambda: SearchEnvironment(Shelf()), CLAIM,
         ['[search(query="far")]', '[read(id="moon")]', "Label: REFUTE\nEvidence: none"],
@@ -119,6 +125,7 @@ CASES = {
 ELSEWHERE = {
     "SweEnvironment": "test_swe_episode.py: no hidden test in the sandbox",
     "SweBenchEnvironment": "test_swebench_episode.py: neither fix nor history in the sandbox",
+    "GuiEnvironment": "shows the prompt and the screen that `Screens.open(task)` gives it",
     "HarborEnvironment": "test_harbor.py: the tests come into the container after the agent",
     "RemoteEnvironment": "shows what the server's environment shows",
     "OpenEnvEnvironment": "sends `payload.reset` and nothing else of the task",

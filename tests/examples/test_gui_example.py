@@ -1,18 +1,14 @@
-"""The GUI example in the small: its scripts, and the demo from end to end."""
+"""The scripted users of the world: one that proves its work, one with every bad habit."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from examples.gui.agent import careless, expert
 
-DEMO = Path(__file__).resolve().parents[2] / "examples" / "gui" / "demo.py"
 CART = """<|tool|>## Round 3
 Cart  http://world.test/shop/cart.html
 [2] link "Goods"
@@ -63,30 +59,3 @@ def test_the_careless_user_has_every_bad_habit():
     endings = {said(careless, seed, *screens)[-1] for seed in range(200)}
     named = {ending.split("evidence=")[1] for ending in endings}
     assert {"[2])]", "[3])]", "[])]", "[4])]", "[1, 2])]", "[0, 1, 2, 3])]"} <= named
-
-
-@pytest.mark.timeout(1800)  # wall time where many share the cores
-def test_the_demo_from_end_to_end(tmp_path):
-    argv = [sys.executable, str(DEMO), "--dir", str(tmp_path / "run"), "--kinds", "set"]
-    short = [
-        "train.steps=1",
-        "train.tasks_per_step=2",
-        "warmstart.epochs=1",
-        "warmstart.attempts=1",
-        "eval.samples=1",
-    ]
-    done = subprocess.run(
-        [*argv, "--tasks", "4", "--held-out", "2", "--recording", *short],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    assert done.returncode in (0, 1), done.stderr[-2000:]
-    lines = [line.split() for line in done.stdout.splitlines()]
-    assert [line[0] for line in lines if line and line[-1] == "episodes"] == [
-        "imitation",
-        "trained",
-    ]
-    assert "<svg" not in (tmp_path / "run" / "film.html").read_text(), (
-        "a text policy saw no pictures"
-    )

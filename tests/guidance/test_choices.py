@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from guidance_kit import TASK, Rollouts, episode, group, guidance, level_of, means
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -108,11 +108,13 @@ def test_inside_a_tier_hints_add_up() -> None:
     assert asyncio.run(everything.rungs.hint(Ask(task, 0), 2)).text == "a\nb"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=50), st.floats(0.01, 1))
 def test_a_solution_prefix_is_cut_by_characters(text: str, fraction: float) -> None:
     assert cut(text, fraction) == text[: round(fraction * len(text))]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300), st.integers(1, 100))
 def test_a_long_hint_is_clipped_to_its_limit(text: str, limit: int) -> None:
     assert len(clip(text, limit)) <= max(limit, 0)
@@ -326,6 +328,7 @@ def test_where_a_failure_is_worth_a_repair() -> None:
     assert repair_point(episode(0.0, said="ab"), 0.5, 0.0) is None
 
 
+@settings(deadline=None)
 @given(st.data(), st.integers(1, 6), st.integers(0, 2**32))
 def test_a_branch_is_at_one_of_the_least_certain_tokens(data, top: int, seed: int) -> None:
     from random import Random

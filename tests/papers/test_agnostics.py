@@ -7,7 +7,11 @@ import pytest
 import agentrl.environments.languages as room
 from agentrl.core import Episode, Task
 from agentrl.papers import agnostics
+from agentrl.papers.agnostics import Shares, better, holds, program
 from agentrl.rewards import ProgramOutput, build_reward
+
+GOOD = Shares((0.12, 0.01), (0.5, 0.05), (0.95, 0.9))
+STUCK = Shares((0.12, 0.01), (0.15, 0.01), (0.2, 0.02))
 
 
 @pytest.mark.docker
@@ -15,11 +19,41 @@ def test_the_claim_holds_and_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     two = {name: room.languages()[name] for name in ("lua", "python")}
     # The image of all of them serves; that of these two is smaller.
     monkeypatch.setattr(room, "languages", lambda: two)
+
+    async def trained(pools: object, seed: int) -> tuple[Shares, Shares]:
+        return GOOD, STUCK
+
+    real = agnostics.trained
+    monkeypatch.setattr(agnostics, "trained", trained)
     found = agnostics.run([0])
     assert found.passed, found.rows
-    assert [row[0] for row in found.rows] == ["lua", "python"]
+    assert [row[0] for row in found.rows[:2]] == ["lua", "python"]
+    assert found.rows[0][2] == "1 0.2 0 0 0"
+    assert found.rows[2][0] == "policy, partial 0.2, start: runs, right"
     monkeypatch.setitem(agnostics.SUM, "lua", "print('no sum')")
     assert not agnostics.run([0]).passed
+    # The training itself, too short to learn anything: what the policy writes runs in Lua.
+    monkeypatch.undo()
+    monkeypatch.setattr(room, "languages", lambda: two)
+    for name, value in (("UPDATES", 2), ("GROUP", 4), ("EVALUATED", 4)):
+        monkeypatch.setattr(agnostics, name, value)
+    monkeypatch.setattr(agnostics, "trained", real)
+    assert not agnostics.run([0]).passed
+
+
+def test_the_training_has_to_show_each_part_of_the_claim() -> None:
+    assert holds(GOOD)
+    assert not holds(STUCK)
+    at_once = Shares((0.12, 0.01), (0.5, 0.5), (0.95, 0.9))
+    assert not holds(at_once), "right programs did not come after clean ones"
+    assert better([(GOOD, STUCK), (GOOD, GOOD)])
+    assert not better([(GOOD, GOOD), (GOOD, GOOD)])
+
+
+def test_every_token_is_a_way_to_write_its_part_and_few_programs_are_right() -> None:
+    assert program([0, 0, 0, 0, 0]) == "a,b=io.read('n','n') print(a+b)"
+    assert program([2, 7, 2, 8, 2]) == program([0, 0, 0, 0, 0])
+    assert program([1, 0, 1, 7, 1]) == "a,c=io.read('n','n') print[a b"
 
 
 @pytest.mark.parametrize(

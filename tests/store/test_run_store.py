@@ -112,6 +112,7 @@ EPISODE = {
     "outcome": json_dicts,
     "scores": st.dictionaries(text, scores, max_size=3),
     "guidance": json_dicts,
+    "branch": json_dicts,
     "tools": st.lists(json_dicts, max_size=2),
     "source": text,
     "timings": by_name,

@@ -68,7 +68,10 @@ def test_missing_packages_name_their_command(versions: dict[str, str | None]) ->
     for name, fix in [
         ("vllm", "pip install 'agentrl[vllm]'"),
         ("matplotlib", "pip install 'agentrl[plots]'"),
-        ("playwright", "pip install 'agentrl[gui]' && playwright install chromium"),
+        (
+            "playwright",
+            "pip install 'agentrl[gui]'; apt-get install chromium, or playwright install chromium",
+        ),
         ("litellm", "pip install 'litellm>=1.80,!=1.107.0'"),
         ("docker client", "pip install docker"),
     ]:
@@ -91,9 +94,15 @@ def test_playwright_without_its_browser(
     versions["playwright"] = "1.60.0"
     monkeypatch.setenv("PLAYWRIGHT_BROWSERS_PATH", str(tmp_path))
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert row(examine(), "playwright").fix == "playwright install --with-deps chromium"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    fix = "apt-get install chromium, or playwright install --with-deps chromium"
+    assert row(examine(), "playwright").fix == fix
     (tmp_path / "chromium-1234").mkdir()
     assert row(examine(), "playwright").ok
+    (tmp_path / "chromium-1234").rmdir()
+    program = tmp_path / "chromium"
+    program.touch(0o755)
+    assert row(examine(), "playwright").detail == f"1.60.0, {program}"
 
 
 def test_a_broken_torch_is_a_row_and_not_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

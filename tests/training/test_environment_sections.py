@@ -9,6 +9,11 @@ import pytest
 from pydantic import ValidationError
 
 from agentrl.core import ConfigError, Task, ToolCall
+from agentrl.environments.gui import Action, Element, View
+from agentrl.environments.gui.principles import PRINCIPLES
+from agentrl.environments.gui.recording import Edge, Recording, Start
+from agentrl.environments.gui.recording.graph import scene_key
+from agentrl.environments.gui.task import screen_task
 from agentrl.environments.search import SearchEnvironment, build_index
 from agentrl.environments.simulated import SimulatedEnvironment, canonical
 from agentrl.training.build import make_environments
@@ -69,3 +74,38 @@ async def test_a_domain_is_named_by_its_folder():
         (result,) = [await environment.tools["find_member"]({"name": "Ada"})]
         assert '"m1"' in result.text
         assert ToolCall("find_member").name in environment.tools
+
+
+def recorded(folder: Path, task: Task) -> None:
+    """Two screens, with a button that leads from one to the other."""
+    recording = Recording(folder)
+    button = Element(1, "button", "Go", (0, 0, 40, 20))
+    one, two = (
+        recording.add(View(title, "http://a.test/", (80, 60), [button]), {"here": title}, "")
+        for title in ("first", "second")
+    )
+    recording.connect(one.id, str(Action("click", 1)), Edge(two.id))
+    recording.starts[scene_key(screen_task(task))] = Start(one.id)
+    recording.save()
+
+
+async def test_a_screen_of_a_recording_is_played_from_a_run_file(tmp_path):
+    payload, reference = {"start": "http://a.test/"}, {"check": "here", "state": "second"}
+    task = Task("t", "Go there.", payload=payload, reference=reference)
+    recorded(tmp_path / "r", task)
+    screen = {"kind": "recording", "path": str(tmp_path / "r")}
+    async with make_environments(config(kind="gui", screen=screen, tools=["click"])) as make:
+        environment = make()
+        messages = await environment.reset(task)
+        assert PRINCIPLES in messages[0].content
+        assert list(environment.tools) == ["click"]
+        result = await environment.tools["click"]({"element": 1})
+        assert result.text.startswith("## Round 1\nsecond")
+        assert (await environment.finish(None))["solved"] is True
+        assert make() is not environment
+    with pytest.raises(ConfigError, match="not a recording"):
+        async with make_environments(config(kind="gui", screen={**screen, "path": "none"})):
+            pass
+    with pytest.raises(ConfigError, match="a desktop needs a sandbox"):
+        async with make_environments(config(kind="gui", screen={"kind": "desktop"})):
+            pass

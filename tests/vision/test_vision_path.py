@@ -10,6 +10,8 @@ import io
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image as Picture
 from vision_kit import FAMILIES, picture
 
@@ -17,6 +19,7 @@ from agentrl.core import ConfigError, Episode, Image, Message, Origin, Sampling,
 from agentrl.engines import TransformersEngine
 from agentrl.episodes.chatformat import ChatFormat
 from agentrl.episodes.dialects import dialect
+from agentrl.episodes.rerender import as_generation
 from agentrl.episodes.transcript import Transcript
 from agentrl.learner import LearnerSettings
 from agentrl.learner.rows import make_rows
@@ -26,6 +29,7 @@ from agentrl.models.policy import load_policy, save_policy
 from agentrl.training.preflight import preflight
 
 SYSTEM = Message("system", "you see")
+LLAVA = FAMILIES["llava"]()
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -230,6 +234,42 @@ def test_a_saved_policy_sees_the_same(policy, talked, tmp_path):
     again = load_policy(tmp_path / "model", device="cpu")
     plain = score_logprobs(policy, segment.tokens, segment.images)
     assert np.array_equal(score_logprobs(again, segment.tokens, segment.images), plain)
+
+
+SHOWN = st.lists(st.integers(0, 3), max_size=3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(SHOWN, st.lists(st.tuples(st.sampled_from(["up", "", "<image>"]), SHOWN), max_size=3))
+def test_without_its_image_tokens_a_conversation_is_the_one_without_images(first, turns):
+    """Every image stands once, in order, and no token of it is sampled or left anywhere else."""
+    policy = LLAVA
+    chat = ChatFormat(policy.tokenizer, [])
+
+    def record(see: bool) -> Segment:
+        def images(seeds: list[int]) -> list[Image]:
+            return [picture(seed) for seed in seeds] if see else []
+
+        transcript = Transcript(chat)
+        transcript.open([SYSTEM, Message("user", "look <image>", images=images(first))])
+        for turn, (said, seeds) in enumerate(turns):
+            transcript.add_turn(as_generation(chat, said), turn)
+            transcript.add_observations([Message("tool", "so", images=images(seeds))], turn)
+        return transcript.segments()[0]
+
+    segment, blind = record(True), record(False)
+    seeds = [*first, *(seed for _, shown in turns for seed in shown)]
+    assert [placed.image for placed in segment.images] == [picture(seed) for seed in seeds]
+    rest = np.ones(len(segment), bool)
+    for placed in segment.images:
+        tokens = segment.tokens[placed.start : placed.stop].tolist()
+        assert tokens == policy.vision.tokens_of(placed.image)
+        assert rest[placed.start : placed.stop].all()
+        rest[placed.start : placed.stop] = False
+    assert not segment.action_mask[~rest].any()
+    assert policy.vision.token not in segment.tokens[rest]
+    for name in ("tokens", "origin", "turn"):
+        assert getattr(segment, name)[rest].tolist() == getattr(blind, name).tolist()
 
 
 @pytest.mark.parametrize("same", [True, False])

@@ -110,7 +110,7 @@ class DesktopScreen:
         found = await self._run(_WINDOWS)
         lines = found.splitlines()
         focus = lines[-1].removeprefix("focus ").strip() if lines else ""
-        elements = []
+        elements: list[Element] = []
         for line in lines[:-1]:
             x, y, width, height, name = line.split(" ", 4)
             left, top = int(x), int(y)

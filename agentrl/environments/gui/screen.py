@@ -164,7 +164,9 @@ class Action:
             rest = rest[end:]
         if kind not in KINDS or rest != ")" or values.keys() - _SAID.keys():
             raise ValueError(f"not an action: {text!r}")
-        said = {_SAID[k]: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        said: dict[str, Any] = {
+            _SAID[k]: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
         return cls(kind, **said)
 
 

@@ -11,6 +11,7 @@ from agentrl.episodes.gateway.wire import (
     Answer,
     BadRequest,
     Request,
+    images_of,
     read_call,
     refuse,
     take,
@@ -112,12 +113,15 @@ def _messages(given: Any, where: str) -> list[Message]:
             call = read_call(block.get("name"), block.get("input"), block.get("id"), where)
             said.calls.append(call)
         elif kind == "tool_result" and said.role == "user":
-            text = text_of(block.get("content"), where)
+            result = block.get("content")
+            text, images = text_of(result, where), images_of(result, where)
             call_id = take(block, "tool_use_id", str, "")
-            results.append(Message("tool", text, call_id=call_id))
+            results.append(Message("tool", text, call_id=call_id, images=images))
+        elif kind == "image" and said.role == "user":
+            said.images += images_of([block], where)
         else:
             raise BadRequest(f"{where}: a block of type {kind!r} is not supported")
-    keep = said.content or said.calls or not results
+    keep = said.content or said.calls or said.images or not results
     return [*results, said] if keep else results
 
 

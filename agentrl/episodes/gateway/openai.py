@@ -11,6 +11,7 @@ from agentrl.episodes.gateway.wire import (
     Answer,
     BadRequest,
     Request,
+    images_of,
     read_call,
     refuse,
     take,
@@ -93,14 +94,16 @@ def _message(given: Any, index: int) -> Message:
         raise BadRequest(f"{where} is not an object")
     role = given.get("role")
     content = text_of(given.get("content"), where)
+    images = images_of(given.get("content"), where)
     if role == "tool":
         call_id = given.get("tool_call_id")
         if not isinstance(call_id, str):
             raise BadRequest(f"{where}: a tool message needs a tool_call_id")
-        return Message("tool", content, call_id=call_id, name=take(given, "name", str, ""))
+        name = take(given, "name", str, "")
+        return Message("tool", content, call_id=call_id, name=name, images=images)
     if role not in _ROLES:
         raise BadRequest(f"{where}: unknown role {role!r}")
-    message = Message(_ROLES[role], content)  # type: ignore[arg-type]
+    message = Message(_ROLES[role], content, images=images)  # type: ignore[arg-type]
     for call in take(given, "tool_calls", list, []):
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict):

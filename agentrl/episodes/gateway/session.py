@@ -312,4 +312,5 @@ def _key(message: Message) -> tuple[Any, ...]:
         (c.name, json.dumps(c.arguments, sort_keys=True, default=str)) for c in message.calls
     )
     content = message.content.strip() if message.role == "assistant" else message.content
-    return message.role, content, calls, message.call_id
+    images = tuple(image.digest for image in message.images)
+    return message.role, content, calls, message.call_id, images

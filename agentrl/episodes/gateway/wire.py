@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentrl.core import Message, ToolCall, Turn
+from agentrl.core import Image, Message, ToolCall, Turn
+
+_IMAGES = ("image_url", "image")
+_DATA_URL = re.compile(r"data:([\w/+.-]+);base64,(.*)", re.DOTALL)
 
 
 class BadRequest(Exception):
@@ -71,7 +76,7 @@ def refuse(body: Mapping[str, Any], unsupported: Mapping[str, Any]) -> None:
 
 
 def text_of(content: Any, where: str) -> str:
-    """Text of a content field: a string, or a list of text blocks."""
+    """Text of a content field: a string, or a list of blocks of text and images."""
     if content is None:
         return ""
     if isinstance(content, str):
@@ -80,11 +85,32 @@ def text_of(content: Any, where: str) -> str:
         raise BadRequest(f"{where}: content must be text or a list of blocks")
     parts = []
     for block in content:
+        kind = block.get("type") if isinstance(block, dict) else type(block).__name__
+        if kind in _IMAGES:
+            continue
         if not isinstance(block, dict) or not isinstance(block.get("text"), str):
-            kind = block.get("type") if isinstance(block, dict) else type(block).__name__
             raise BadRequest(f"{where}: content of type {kind} is not supported")
         parts.append(block["text"])
     return "".join(parts)
+
+
+def images_of(content: Any, where: str) -> list[Image]:
+    """Images among the blocks of a content field, in order: data URLs as OpenAI's clients send
+    them, base64 sources as Anthropic's do. Nothing is fetched from elsewhere."""
+    blocks = content if isinstance(content, list) else []
+    return [_image(b, where) for b in blocks if isinstance(b, dict) and b.get("type") in _IMAGES]
+
+
+def _image(block: Mapping[str, Any], where: str) -> Image:
+    source = block.get("source" if block["type"] == "image" else "image_url")
+    given = source if isinstance(source, dict) else {}
+    found = _DATA_URL.fullmatch(str(given.get("url", source)))
+    media_type, data = found.groups() if found else (given.get("media_type"), given.get("data"))
+    try:
+        return Image(base64.b64decode(str(data or "-"), validate=True), str(media_type))
+    except ValueError:
+        kind = block["type"]
+        raise BadRequest(f"{where}: {kind} must hold a data URL or base64") from None
 
 
 def tool_spec(name: str, description: Any, parameters: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -20,35 +20,24 @@ VOCAB = 32
 PROMPT = (1, 2, 3)
 
 
-def toy_learner(
-    seed: int = 0,
-    spelling: Spelling | None = None,
-    size: Mapping[str, int] | None = None,
-    **settings: Any,
-) -> Learner:
-    """A learner of a one-layer transformer in float64; clipping of the gradient is off.
-
-    Args:
-        size: of the model, over the defaults of `Qwen3Config` here.
-    """
+def toy_learner(seed: int = 0, spelling: Spelling | None = None, /, **settings: Any) -> Learner:
+    """A learner of a one-layer transformer in float64; clipping of the gradient is off."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     from agentrl.learner import Learner, LearnerSettings
 
     torch.manual_seed(seed)
-    shape = {
-        "vocab_size": VOCAB,
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "max_position_embeddings": 1024,
-        **(size or {}),
-    }
-    width = shape["hidden_size"]
     config = Qwen3Config(
-        intermediate_size=2 * width, head_dim=width // 2, initializer_range=0.3, **shape
+        vocab_size=VOCAB,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        max_position_embeddings=256,
+        initializer_range=0.3,
     )
     model = Qwen3ForCausalLM(config).double().eval()
     defaults = {"learning_rate": 0.0, "max_grad_norm": 0.0}

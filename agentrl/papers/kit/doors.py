@@ -12,7 +12,7 @@ import asyncio
 import copy
 import random
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,6 @@ from agentrl.core import Attempt, Episode, Group, Guide, Message, Score, Task, d
 from agentrl.environments import Environment, Observation
 from agentrl.episodes import ChatFormats, Limits, Runner, Scheduler, dialect, informed
 from agentrl.guidance import Guidance, GuidanceSettings, Means, Sources, build_guidance
-from agentrl.papers.kit.world import on_one_thread
-from agentrl.papers.registry import Measured
 from agentrl.tools import tool
 
 if TYPE_CHECKING:
@@ -31,14 +29,13 @@ if TYPE_CHECKING:
 
 DIALS = {"north": "abcdefgh", "east": "ijklmnop", "south": "qrstuvwx"}
 NAMES = ("oak", "elm", "ash", "fir")
-CHUNKS = ("north '{0}' '{0}' '{0}'", "east '{1}' '{1}' '{1}'", "south '{2}' '{2}' '{2}'")
+CHUNKS = ("north '{0}'", "east '{1}'", "south '{2}'")
 LEVELS = tuple("\n".join(CHUNKS[:told]) for told in range(1, len(CHUNKS) + 1))
-"""What hints of growing detail say: the first mark, the first two, ...; each three times, so that a
-policy this small learns soon to look there."""
+"""What hints of growing detail say: the first mark, the first two, ..."""
 TUTOR = "Write hint {level}. {reference}"
 WIDTH, LAYERS = 48, 2
-WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 260, 800, 32, 6e-3
-GROUP, TURNS, RATE = 8, 3, 2e-3
+WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 450, 800, 48, 5e-3
+GROUP, TURNS, RATE = 8, 3, 1e-3
 
 
 class Door(Environment):
@@ -245,7 +242,7 @@ def runner(
         dialect("pythonic"),
         make,
         Opened(),
-        Limits(turns=TURNS, tokens=600, tokens_per_turn=48),
+        Limits(turns=TURNS, tokens=600, tokens_per_turn=16),
         source=source,
     )
 
@@ -288,7 +285,7 @@ async def _warm() -> Policy:
     shown = await _shown(policy)
     rng = random.Random(derive_seed(0, "batches"))
     settings = LearnerSettings(
-        learning_rate=WARM_RATE, schedule="linear", total_steps=2 * WARM_STEPS, warmup_steps=10
+        learning_rate=WARM_RATE, schedule="linear", total_steps=WARM_STEPS, warmup_steps=10
     )
     learner = Learner(policy, settings)
     for _ in range(WARM_STEPS):
@@ -311,7 +308,7 @@ async def _shown(policy: Policy) -> list[Episode]:
             asked = TUTOR.format(level=level, reference=f"solution: {' '.join(code)}")
             lessons.append(Attempt(Task("lesson", asked), seed))
             continue
-        level = rng.choices(range(len(LEVELS) + 1), [0.15, 0.1, 0.15, 0.6])[0]
+        level = rng.choices(range(len(LEVELS) + 1), [0.2, 0.2, 0.2, 0.4])[0]
         hint = [Message("user", f"Hint: {LEVELS[level - 1].format(*code)}")] if level else []
         attempts.append(Attempt(task, seed, Guide(hint)))
     opening = runner(ScriptedEngine(opener, policy.tokenizer), policy, source="script")
@@ -319,42 +316,3 @@ async def _shown(policy: Policy) -> list[Episode]:
     teaching.judged = False
     shown = await Scheduler(opening, 256).attempt(attempts)
     return shown + await Scheduler(teaching, 256).attempt(lessons)
-
-
-STAYS, RISES = 0.15, 0.5
-"""Share of doors opened without a hint: at most, after training without help; at least, with it."""
-
-
-def compare(
-    seeds: Sequence[int],
-    guidance: GuidanceSettings,
-    *,
-    rollouts: int,
-    rate: float = RATE,
-    told: bool = True,
-) -> Measured:
-    """GRPO alone and with guidance, from one start, with the same number of rollouts: passes when
-    the unhinted success stays low without help and rises with it, on every seed."""
-    return on_one_thread(_compare(seeds, guidance, rollouts, rate, told))
-
-
-async def _compare(
-    seeds: Sequence[int], guidance: GuidanceSettings, rollouts: int, rate: float, told: bool
-) -> Measured:
-    rows: list[list[str | int | float]] = []
-    passed = True
-    for seed in seeds:
-        building = Building(seed, told=told)
-        found: dict[str, Run] = {}
-        for name, help in (("GRPO", None), (guidance.kind, guidance)):
-            run = await building.train(help, rollouts=rollouts, rate=rate)
-            found[name] = run
-            rows.append([seed, name, run.before, run.after, run.rollouts, run.guided])
-        passed &= holds(found["GRPO"], found[guidance.kind])
-    columns = ["seed", "method", "opened before", "after", "rollouts", "of them guided"]
-    return Measured(passed, columns, rows)
-
-
-def holds(alone: Run, helped: Run) -> bool:
-    """The effect: both began at a guess, one stayed there, the other opens doors without hints."""
-    return alone.before <= 0.05 and alone.after <= STAYS and helped.after >= RISES

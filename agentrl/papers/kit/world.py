@@ -45,10 +45,11 @@ class World:
     def tiny_policy(self, seed: int) -> Policy:
         """About a tenth of a million weights."""
         from agentrl.models import tiny_policy, train_tokenizer
+        from agentrl.models.tiny import WORDS
 
-        cut = {} if self.pieces is None else {"words": self.pieces}
+        texts = [self.task.prompt, *self.words] * 4
         return tiny_policy(
-            train_tokenizer([self.task.prompt, *self.words] * 4, self.vocabulary, **cut),
+            train_tokenizer(texts, self.vocabulary, words=self.pieces or WORDS),
             hidden=64,
             layers=2,
             heads=2,

@@ -56,6 +56,7 @@ class BrowserScreen:
         self._opened = asyncio.Event()
         self._adopting: set[asyncio.Task[None]] = set()
         self._downloads: list[dict[str, Any]] = []
+        self._begun = self._announced = 0
         self._saving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -98,6 +99,7 @@ class BrowserScreen:
             await self.look(image=False)
         assert self._view is not None
         tab = self._tab
+        self._announced = self._begun
         try:
             if tab.dialog is not None:
                 await self._answer(tab, action)
@@ -161,36 +163,34 @@ class BrowserScreen:
     async def _settled(self, tab: Tab) -> list[Any]:
         end = time.monotonic() + self._settle
         while True:
-            before = {d["name"] for d in self._downloads}, len(self._saving)
             kind, *found = json.loads(await tab.inside(self._settled_call))
             if kind == "page":
                 await self._gone(tab)
             elif kind == "download":
-                await self._saved(before)
+                self._announced += 1
+                await self._saved()
             elif await tab.quiet(end) or time.monotonic() >= end:
                 return found
 
     async def _gone(self, tab: Tab) -> None:
         """Wait for the next document; a response that is a download brings none."""
-        known = len(self._downloads) + len(self._saving)
         waiting = asyncio.ensure_future(tab.leave())
         while not waiting.done():
             await asyncio.wait({waiting}, timeout=0.02)
-            if len(self._downloads) + len(self._saving) > known:
+            if self._begun > self._announced:
                 waiting.cancel()
+                self._announced += 1
                 await tab.inside("agentrl.stay()")
-                return
+                return await self._saved()
         await waiting
 
-    async def _saved(self, before: tuple[set[str], int]) -> None:
+    async def _saved(self) -> None:
+        """Wait until every download that was announced has begun and ended."""
         end = time.monotonic() + _OPEN_SECONDS
-        while time.monotonic() < end:
-            if self._saving:
-                await asyncio.wait(self._saving, timeout=end - time.monotonic())
-                return
-            if {d["name"] for d in self._downloads} != before[0]:
-                return
+        while self._begun < self._announced and time.monotonic() < end:
             await asyncio.sleep(0.01)
+        if self._saving:
+            await asyncio.wait(self._saving, timeout=_OPEN_SECONDS)
 
     async def _shot(self, tab: Tab, image: bool) -> Image | None:
         return Image(base64.b64decode(await tab.capture())) if image else None
@@ -307,6 +307,7 @@ class BrowserScreen:
         tab.interrupt(dialog)
 
     def _on_download(self, download: Download) -> None:
+        self._begun += 1
         task = asyncio.ensure_future(self._save(download))
         self._saving.add(task)
         task.add_done_callback(self._saving.discard)

@@ -43,6 +43,7 @@ class Tab:
         self.seconds = seconds
         self._cdp: CDPSession | None = None
         self._context: int | None = None
+        self._answered: int | None = None
         self._frame = ""
         self._waiting: set[asyncio.Future[None]] = set()
         self._abandoned: set[asyncio.Future[Any]] = set()
@@ -100,7 +101,8 @@ class Tab:
                 raise Interrupted
             changed = self._change()
             left = deadline - time.monotonic()
-            await asyncio.wait({task, changed}, timeout=left, return_when="FIRST_COMPLETED")
+            both: set[asyncio.Future[Any]] = {task, changed}
+            await asyncio.wait(both, timeout=left, return_when="FIRST_COMPLETED")
             self._waiting.discard(changed)
             if not task.done() and time.monotonic() >= deadline:
                 self._leave(task)
@@ -120,6 +122,7 @@ class Tab:
             if self._context is None:
                 await self._wait_changed(deadline)
                 continue
+            self._answered = self._context
             try:
                 return await self._evaluate(expression, self._context)
             except Exception as error:
@@ -133,9 +136,9 @@ class Tab:
         return await self._evaluate(expression, None)
 
     async def leave(self) -> None:
-        """Wait until the document that is going away has been replaced, or has stayed."""
-        before, deadline = self._context, time.monotonic() + _LOAD_SECONDS
-        while self._context == before and time.monotonic() < deadline:
+        """Wait until the document that answered last has been replaced, or has stayed."""
+        deadline = time.monotonic() + _LOAD_SECONDS
+        while self._context == self._answered and time.monotonic() < deadline:
             await self._wait_changed(deadline)
 
     async def quiet(self, deadline: float) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import calendar
 import re
 from collections.abc import Awaitable, Callable
 
 from agentrl.environments.gui.miniwob.hand import Hand, Missing
 from agentrl.environments.gui.screen import Action
+
+_MONTHS = tuple(calendar.month_name)[1:]
 
 
 async def enter_quoted(hand: Hand) -> None:
@@ -54,16 +57,14 @@ async def choose_list(hand: Hand) -> None:
 async def choose_date(hand: Hand) -> None:
     """Page through the months of the calendar that the field opens."""
     month, day, _ = hand.find(r"(\d\d)/(\d\d)/(\d{4})")
-    names = ("January", "February", "March", "April", "May", "June", "July", "August")
-    names += ("September", "October", "November", "December")
     await hand.click("textbox")
     for _ in range(12):
         await hand.wait(0.1)
         shown = [e.name.split()[0] for e in hand.view.elements if e.name.split()[:1]]
-        current = next((name for name in shown if name in names), None)
+        current = next((name for name in shown if name in _MONTHS), None)
         if current is None:
             raise Missing("the calendar")
-        if current == names[int(month) - 1]:
+        if current == _MONTHS[int(month) - 1]:
             break
         await hand.click(name="Prev")
     await hand.click("link", "clickable", name=str(int(day)))
@@ -86,12 +87,6 @@ async def simple_algebra(hand: Hand) -> None:
     else:
         answer = equals - int(one) if sign == "+" else int(one) - equals
     await hand.fill(str(answer))
-    await hand.submit()
-
-
-async def use_spinner(hand: Hand) -> None:
-    (number,) = hand.find(r"Select (-?\d+) with the spinner")
-    await hand.type(hand.one("spinbutton", "textbox"), number)
     await hand.submit()
 
 
@@ -141,14 +136,6 @@ async def search_movies(hand: Hand) -> None:
             raise Missing(f"a field for the {label} among {labels}")
         await hand.type(fields[nth], text)
     await hand.press([e for e in hand.all() if e.name in ("Search", "Submit")][-1])
-
-
-async def form_dropdown(hand: Hand) -> None:
-    option, button = hand.find(
-        r'Choose (.*) from the dropdown, then click the button labeled "(.*)"'
-    )
-    await hand.choose(option)
-    await hand.submit(button)
 
 
 async def form_radio_and_text(hand: Hand) -> None:
@@ -221,7 +208,6 @@ EXPERTS: dict[str, Callable[[Hand], Awaitable[None]]] = {
     "enter-text-dynamic": enter_quoted,
     "enter-time": enter_time,
     "form-sequence-2": form_radio_and_text,
-    "form-sequence-3": form_dropdown,
     "login-user": login,
     "multi-layouts": search_movies,
     "multi-orderings": search_movies,
@@ -231,5 +217,4 @@ EXPERTS: dict[str, Callable[[Hand], Awaitable[None]]] = {
     "simple-arithmetic": simple_arithmetic,
     "use-autocomplete": use_autocomplete,
     "use-autocomplete-nodelay": use_autocomplete,
-    "use-spinner": use_spinner,
 }

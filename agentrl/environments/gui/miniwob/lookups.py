@@ -77,21 +77,6 @@ async def text_transform(hand: Hand) -> None:
     await hand.submit()
 
 
-async def social_media(hand: Hand) -> None:
-    """Each post has the user's handle above its buttons."""
-    user, action = hand.find(r'For the user (@\w+), click on the "(.*)" button')
-    rows = hand.all()
-    start = next((i for i, e in enumerate(rows) if e.name == user), None)
-    if start is None:
-        raise Missing(user)
-    wanted = action.lower()
-    for element in rows[start:]:
-        if wanted in element.name.lower():
-            await hand.press(element)
-            return
-    raise Missing(action)
-
-
 def _cell_of(hand: Hand, key: str) -> str:
     cells = [e.name for e in hand.all("cell", "columnheader")]
     if key not in cells[:-1]:
@@ -106,6 +91,5 @@ EXPERTS: dict[str, Callable[[Hand], Awaitable[None]]] = {
     "read-table": read_table,
     "read-table-2": read_table_2,
     "search-engine": search_engine,
-    "social-media": social_media,
     "text-transform": text_transform,
 }

@@ -181,7 +181,8 @@ class Recording:
 
 def scene_key(task: ScreenTask) -> str:
     """Tasks with the same key start from the same state."""
-    scene = task.model_dump(mode="json", exclude={"allow", "over"})
+    # Without what is left at its default: a new key of tasks leaves old recordings usable.
+    scene = task.model_dump(mode="json", exclude={"allow", "over"}, exclude_defaults=True)
     return hashlib.sha256(json.dumps(scene, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -1,9 +1,9 @@
 """MiniWoB++ in our browser: do all tasks load, do the experts solve theirs, and does the reward
 that we read agree with the package's own environment (Selenium)?
 
-    python benchmarks/miniwob.py --json                # load every task
-    python benchmarks/miniwob.py --experts --json      # and play the experts
-    python benchmarks/miniwob.py --compare --json      # and compare three attempts of each
+    python benchmarks/miniwob_tasks.py --json                # load every task
+    python benchmarks/miniwob_tasks.py --experts --json      # and play the experts
+    python benchmarks/miniwob_tasks.py --compare --json      # and compare three attempts of each
 """
 
 from __future__ import annotations
