@@ -67,7 +67,8 @@ class VerifiersHost:
 
     async def close(self) -> None:
         if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
+            # The package has a handler of SIGTERM that waits for the reading thread.
+            self._process.kill()
             await self._process.wait()
         if self._reader is not None:
             await self._reader

@@ -16,7 +16,7 @@ LIMITS = ("max_turns", "max_tokens", "deadline")
 
 
 async def main(name: str, arguments: dict[str, Any]) -> None:
-    import verifiers
+    import verifiers  # type: ignore[import-not-found,unused-ignore]
 
     environment = verifiers.load_environment(name, **arguments)
     loop = asyncio.get_running_loop()

@@ -21,7 +21,13 @@ from agentrl.models import builtin_template, train_tokenizer
 from agentrl.models.tokenizer import ChatTokenizer
 
 pytestmark = pytest.mark.timeout(1200)  # wall time of foreign imports where many share the cores
-PACKAGES = ("verifiers==0.1.9", "openai-agents==0.24.0", "griffe==1.14.0", "nest-asyncio")
+PACKAGES = (
+    "verifiers==0.1.9",
+    "openai-agents==0.6.4",
+    "griffe==1.14.0",
+    "colorama",
+    "nest-asyncio",
+)
 SUMS = '''
 import os
 import verifiers as vf
