@@ -17,7 +17,7 @@ from agentrl.core.taskfile import read_tasks, write_tasks
 from agentrl.environments.images import ImagePools, docker_images
 from agentrl.environments.swe.leaks import added_lines, leaks_in_files
 from agentrl.environments.swe.releases.history import read_release
-from agentrl.environments.swe.releases.make import ReleaseSettings, task_of_pair
+from agentrl.environments.swe.releases.make import ReleaseSettings, tasks_of_pair
 from agentrl.environments.swe.sets import (
     decontaminate,
     deduplicate,
@@ -40,7 +40,9 @@ async def good(pools: ImagePools, tmp_path_factory: pytest.TempPathFactory) -> T
     folder = tmp_path_factory.mktemp("vetting")
     old = read_release(write_release(folder / "old", "1.2"), "wordy")
     new = read_release(write_release(folder / "new", "1.3"), "wordy")
-    return await task_of_pair(old, new, folder / "t.jsonl", pools, ReleaseSettings(repeats=2))
+    settings = ReleaseSettings(repeats=2, split=False)
+    (task,) = await tasks_of_pair(old, new, folder / "t.jsonl", pools, settings)
+    return task
 
 
 def changed(task: Task, **files: bytes) -> Task:
