@@ -7,7 +7,8 @@
 at once. CPU seconds of this process, per episode. `sleep`: 64 episodes whose tool sleeps 200 ms in
 each of 4 turns; wall time over the 0.8 s that the sleeping takes. `--peer` runs the same overhead
 case in verifiers (https://pypi.org/project/verifiers/) of another environment; its model is an
-OpenAI server on loopback that answers at once, whose CPU is not counted.
+OpenAI server on loopback that answers at once, whose CPU is not counted. Version 0.4 needs `uv` in
+that environment too, and takes seconds an episode: give --peer-episodes 8.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import subprocess
 import time
@@ -166,6 +168,7 @@ def measure_peer(python: str, episodes: int) -> dict[str, float]:
             stdout=subprocess.PIPE,
             text=True,
             check=True,
+            env=os.environ | {"PATH": f"{Path(python).parent}:{os.environ['PATH']}"},
         )
     finally:
         server.terminate()
