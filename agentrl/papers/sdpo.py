@@ -52,14 +52,15 @@ def _properties(seed: int) -> list[Property]:
     ]
 
 
-def _student(seed: int, **term: Any) -> Any:
+def _student(seed: int, learning_rate: float = 0.0) -> Any:
     teacher = {"target": "hinted", "estimator": "full", "direction": "jsd", "coefficient": 1.0}
     return toy_learner(
         seed,
+        learning_rate=learning_rate,
         ratio={"hints": "strip"},
         channels={"outcome": {"weight": 0.0}},
         reference={"kind": "ema", "rate": RATE},
-        divergences={"teacher": {**teacher, **term}},
+        divergences={"teacher": teacher},
     )
 
 
@@ -99,10 +100,7 @@ def _coefficient(told: Group, seed: int) -> tuple[float, float]:
 
 def _followed(told: Group, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The teacher's first weights after a step, and rate * policy + (1 - rate) * teacher."""
-    subject = _student(seed)
-    for group in subject.optimizer.param_groups:
-        group["lr"] = 1e-2
-    subject.settings = subject.settings.model_copy(update={"learning_rate": 1e-2})
+    subject = _student(seed, learning_rate=1e-2)
     before = next(iter(subject.reference.trunk.model.parameters())).clone()
     subject.step([told])
     after = next(iter(subject.reference.trunk.model.parameters()))

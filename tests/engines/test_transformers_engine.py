@@ -272,7 +272,7 @@ def test_packed_attention_equals_one_padded_batch() -> None:
     for start, n in ((9, 1), (0, 1), (70, 1), (0, 5), (13, 30)):
         cache = KVCache("", kv=torch.randn(2 * layers, 1, kv_heads, 128, width))
         cache.tokens = [0] * start
-        spans.append(Span(cache, start, start + n, [0] * n))
+        spans.append(Span(cache, start, start + n, [0] * n, [0] * n))
         keys.append(cache.kv[2, 0, :, :start].clone())
         values.append(cache.kv[3, 0, :, :start].clone())
     used = sum(len(s) for s in spans)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from agentrl.core import (
     Message,
     NoSnapshot,
     Origin,
+    PlacedImage,
     RestoreError,
     Sampling,
     Score,
@@ -98,7 +99,13 @@ class Dice:
         self.given: list[list[int]] = []
 
     async def generate(
-        self, tokens: list[int], sampling: Sampling, *, session: str = "", seed: int = 0
+        self,
+        tokens: list[int],
+        sampling: Sampling,
+        *,
+        session: str = "",
+        seed: int = 0,
+        images: Sequence[PlacedImage] = (),
     ) -> Generation:
         self.given.append(list(tokens))
         ids = tokenizer_of("compact").encode_plain(f"[add(number={seed % 2 + 1})]")
