@@ -149,6 +149,15 @@ class Supervisor:
             except OSError:
                 self.prepared = True
 
+    def cool(self) -> None:
+        """No shell waits any more: what killed a command may have hit the shells as well, and one
+        that is about to die would take the next command with it."""
+        for pid, pipes in self.warm.items():
+            processes.kill(pid)
+            for fd in pipes:
+                os.close(fd)
+        self.warm, self.prepared = {}, False
+
     def pump(self, job: Job) -> bool:
         """Forward one chunk of output; False when there is none now."""
         try:
@@ -263,6 +272,8 @@ class Supervisor:
                 if job.pid == pid and job.code is None:
                     killed = os.WIFSIGNALED(status)
                     job.code = 128 + os.WTERMSIG(status) if killed else os.WEXITSTATUS(status)
+                    if killed:
+                        self.cool()
 
     def reset(self, number: int) -> None:
         problem = "" if self.kill_all() else "processes are left"

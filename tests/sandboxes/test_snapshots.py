@@ -30,11 +30,11 @@ async def test_every_file_is_put_back_as_it_was(sandbox: SupervisedSandbox) -> N
     assert len(before.splitlines()) > 12
     snapshot = await sandbox.snapshot()
     for _ in range(2):
-        await sandbox.exec("rm -rf deep big; echo other > twin; touch more ~/more; sleep 100 &")
+        await sandbox.exec("rm -rf deep big; echo other > twin; touch more ~/more; sleep 100.471 &")
         await sandbox.restore(snapshot)
         assert (await sandbox.exec(LOOK)).output == before
         assert (await sandbox.exec('cat "$TMPDIR/t" ~/h; ls ~')).output == "t\nh\nh\n"
-        assert (await sandbox.exec("pgrep -x sleep")).output == ""
+        assert (await sandbox.exec("pgrep -f 'sleep 100[.]471'")).output == ""
 
 
 async def test_a_kept_program_is_no_hindrance_but_one_of_the_agents_is(
