@@ -1,7 +1,7 @@
 """Which tests may run beside each other: `make test` has two workers.
 
-Tests that fill the machine with containers share one worker, else one's clean-up and another's
-count of what is left would meet; of the others, those of a file stay together, with their fixtures.
+Tests that fill the machine with containers share one worker, else one's clean-up and another's count
+of what is left would meet; of the others, those of a file stay together, with their fixtures.
 """
 
 from __future__ import annotations
