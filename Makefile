@@ -34,9 +34,8 @@ demo: venv
 	    echo "make demo SANDBOX=process runs it in plain processes, without isolation" >&2; fi; \
 	    exit $$code; }
 
-# Two workers of one thread each: torch is several times slower with two threads beside other work.
 test: venv
-	OMP_NUM_THREADS=1 .ci/with-docker $(PY) -m pytest -q -n 2 --dist loadgroup $(ARGS)
+	.ci/with-docker $(PY) -m pytest -q $(ARGS)
 
 # The engines against a real vLLM, its CPU build, in an environment of its own (3.5 GB): its pinned
 # requirements do not fit beside the others.
