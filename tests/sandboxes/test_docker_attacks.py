@@ -27,9 +27,9 @@ async def assert_usable(container: DockerSandbox) -> None:
     result = await container.exec("echo alive", timeout=5)
     assert (result.output, result.exit_code) == ("alive\n", 0)
     await container.reset()
-    # What runs besides are shells that wait for the next command.
+    # What runs besides are shells that wait for the next command, or are just being started.
     left = await container.exec(
-        'all=$(ps -eo user=,args=); ls -A; grep ^agent <<<"$all" | grep -v oom_score_adj'
+        'sleep 0.2; all=$(ps -eo user=,args=); ls -A; grep ^agent <<<"$all" | grep -v oom_score_adj'
     )
     assert left.output.split() == ["agent", "ps", "-eo", "user=,args="]
 
@@ -288,6 +288,7 @@ LEAVINGS = {
 async def test_reset_leaves_nothing(container: DockerSandbox, command: str) -> None:
     look = (
         "stat -c '%n %a %u' /work /tmp /home/agent /dev/shm;"
+        "sleep 0.2;"
         "find /work /tmp /home/agent /dev/shm /dev/mqueue -mindepth 1;"
         "python3 -c 'import os; print(os.listxattr(\"/work\"))';"
         "cat /proc/sysvipc/shm /proc/sysvipc/sem /proc/sysvipc/msg | wc -l;"
