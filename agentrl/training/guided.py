@@ -8,7 +8,6 @@ from typing import Any
 
 from agentrl.core import Attempt, Episode, Group, Guide, Scorer, Task
 from agentrl.core.naming import named
-from agentrl.engines.policy_chat import PolicyChat
 from agentrl.episodes import ChatFormats, informed
 from agentrl.guidance import Assisted, Guidance, GuidanceSettings, Means, Sources, build_guidance
 from agentrl.training.build import Workbench
@@ -26,6 +25,9 @@ class Helper:
     def __init__(
         self, settings: GuidanceSettings, bench: Workbench, *, steps: int, cache: Path | None = None
     ) -> None:
+        # It brings what speaks to APIs, which a run without guidance does not need.
+        from agentrl.engines.policy_chat import PolicyChat
+
         policy = bench.policy
         assert policy is not None, "there is nothing to learn without a policy"
         tokenizer = policy.tokenizer
