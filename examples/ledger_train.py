@@ -10,7 +10,6 @@ Exits with 1 when the policy did not get better.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import re
@@ -21,15 +20,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from agentrl.core import AgentRLError, Episode, Score, Task, derive_seed
+from agentrl.core import Episode, Score, Task, derive_seed
 from agentrl.core.taskfile import write_tasks
-from agentrl.models import save_policy, tiny_policy, train_tokenizer
+from agentrl.models import save_policy, train_tokenizer
 from agentrl.training.config import load_config
 from agentrl.training.live import watch
 from agentrl.training.loop import train
 from agentrl.training.progress import Progress
 from agentrl.training.warmstart import warmstart
 from examples.ledger import Ledger
+from examples.stages import command_line, exit_code, small_policy
 
 ACCOUNTS = ("cash", "bank", "rent")
 ASK = re.compile(r"Pay (\d) from (\w+) to (\w+)\.")
@@ -86,17 +86,7 @@ def make_policy(folder: Path, seed: int) -> int:
     shown = [f"{a}: {n}, {b}: {20 - n}" for a in ACCOUNTS for b in ACCOUNTS for n in range(20)]
     tools = [json.dumps(tool.spec) for tool in Ledger().tools.values()] * 20
     texts = [*(task.prompt for task in payments()), *calls, *shown, *tools, "done"]
-    policy = tiny_policy(
-        train_tokenizer(texts, 512, words=WORDS),
-        hidden=96,
-        layers=2,
-        heads=4,
-        kv_heads=4,
-        head_dim=32,
-        max_positions=1024,
-        initializer_range=0.1,
-        seed=seed,
-    )
+    policy = small_policy(train_tokenizer(texts, 512, words=WORDS), seed)
     save_policy(policy, folder)
     return sum(p.numel() for p in policy.model.parameters())
 
@@ -130,16 +120,8 @@ def run(folder: Path, seed: int, overrides: list[str]) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--dir", type=Path, default=Path("runs/ledger"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of ledger.yaml")
-    options = parser.parse_args()
-    try:
-        return run(options.dir, options.seed, options.overrides)
-    except AgentRLError as error:
-        print(error, file=sys.stderr)
-        return 2
+    options = command_line(__doc__, "runs/ledger", "ledger.yaml").parse_args()
+    return exit_code(lambda: run(options.dir, options.seed, options.overrides))
 
 
 if __name__ == "__main__":

@@ -22,23 +22,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from agentrl.core import AgentRLError, Episode
+from agentrl.core import Episode
 from agentrl.core.taskfile import read_tasks, write_tasks
 from agentrl.environments.swe.synth import TRAIN, SynthSettings, synthesise
 from agentrl.store import RunStore
 from agentrl.training.build import load_tasks, make_provider
-from agentrl.training.build import make_policy as load_policy
-from agentrl.training.config import RunConfig, ScriptedWarmstart, load_config
+from agentrl.training.config import RunConfig, load_config
 from agentrl.training.evaluate import EvalResult
 from agentrl.training.live import watch
 from agentrl.training.loop import RunResult, train
 from agentrl.training.plots import plot_run
 from agentrl.training.progress import Progress
 from agentrl.training.statistics import Interval, difference
-from agentrl.training.warmstart import record, warmstart
+from agentrl.training.warmstart import warmstart
 from examples.repair.agent import in_reach
 from examples.repair.exercises import make_exercises
-from examples.repair.policy import make_policy, make_speechless_policy
+from examples.repair.policy import make_policy
+from examples.stages import command_line, exit_code, imitating, record_script
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = "algorithms==1.0.1"
@@ -47,20 +47,10 @@ OPERATORS = ("comparison", "arithmetic", "boolean")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command_line(__doc__, "runs/repair", "examples/repair/run.yaml")
     parser.add_argument("--sandbox", choices=("docker", "process"), default="docker")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--dir", type=Path, default=Path("runs/repair"))
     parser.add_argument("--tasks", type=Path, help="task file to use instead of making one")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="of examples/repair/run.yaml"
-    )
-    options = parser.parse_args()
-    try:
-        return Demo(options).run()
-    except AgentRLError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return exit_code(lambda: Demo(parser.parse_args()).run())
 
 
 class Demo:
@@ -100,7 +90,8 @@ class Demo:
             if not self.tasks.exists():
                 asyncio.run(self.make_tasks(progress))
             exercises = self.make_policy(progress)
-            imitated = warmstart(self._imitating(), practice=exercises, progress=progress)
+            config = imitating(self.config, self.dir / "script" / "run")
+            imitated = warmstart(config, practice=exercises, progress=progress)
             progress.note(str(imitated))
             result = train(self.config, progress=progress)
         return self.report(result)
@@ -138,24 +129,7 @@ class Demo:
     def make_policy(self, progress: Progress) -> list[Episode]:
         """Record the script with a throw-away tokenizer, then make the policy from its words and
         those of the exercises, which are returned."""
-        script = self.config.warmstart
-        assert isinstance(script, ScriptedWarmstart)
-        speechless = self.dir / "script" / "tokenizer"
-        make_speechless_policy(speechless)
-        recording = self.config.model_copy(
-            update={"model": self.config.model.model_copy(update={"path": str(speechless)})}
-        )
-        limits = {"max_tokens": 100_000}
-        recording = recording.model_copy(
-            update={
-                "environment": recording.environment.model_copy(update=limits),
-                "sampling": recording.sampling.model_copy(update={"max_tokens": 1000}),
-            }
-        )
-        lender = load_policy(recording)
-        episodes = asyncio.run(record(recording, lender, script, progress))
-        with RunStore.create(self.dir / "script" / "run", self.config.plain()) as store:
-            store.add_episodes(0, "train", episodes)
+        episodes = record_script(self.config, self.dir / "script", progress, max_tokens=100_000)
         exercises = make_exercises(EXERCISES, self.seed)
         size = make_policy([*episodes, *exercises], self.dir / "policy", seed=self.seed)
         progress.note(
@@ -163,13 +137,6 @@ class Demo:
             f"{len(exercises):,} exercises"
         )
         return exercises
-
-    def _imitating(self) -> RunConfig:
-        """The run, with the recorded episodes as what is imitated."""
-        assert self.config.warmstart is not None
-        how = self.config.warmstart.model_dump(include={"epochs", "batch_size", "learning_rate"})
-        recorded = {"kind": "recorded", "run": str(self.dir / "script" / "run"), **how}
-        return RunConfig.model_validate({**self.config.plain(), "warmstart": recorded})
 
     def report(self, result: RunResult) -> int:
         before, after = result.before, result.after

@@ -22,12 +22,6 @@ WORDS = (
 )
 
 
-def make_speechless_policy(path: Path) -> None:
-    """A policy that only lends its tokenizer (plain bytes) to the script that is recorded."""
-    tokenizer = train_tokenizer([""], 261)
-    save_policy(tiny_policy(tokenizer, hidden=32, layers=1, heads=1, kv_heads=1, head_dim=32), path)
-
-
 def make_policy(episodes: Sequence[Episode], path: Path, *, seed: int) -> int:
     """Train a tokenizer on the episodes and save a policy with random weights; returns its size."""
     tokenizer = train_tokenizer(texts(episodes), VOCABULARY, whole_numbers=100, words=WORDS)

@@ -12,7 +12,6 @@ Exits with 1 when the full reward did not lead to the higher joint accuracy.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import shutil
 import sys
 import time
@@ -21,19 +20,18 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from agentrl.core import AgentRLError, Episode
+from agentrl.core import Episode
 from agentrl.environments.search import build_index
 from agentrl.episodes.rerender import texts
-from agentrl.models import save_policy, tiny_policy, train_tokenizer
+from agentrl.models import save_policy, train_tokenizer
 from agentrl.rewards import claim_metrics
-from agentrl.store import RunStore
-from agentrl.training.build import make_policy as load_policy
-from agentrl.training.config import RunConfig, ScriptedWarmstart, load_config
+from agentrl.training.config import RunConfig, load_config
 from agentrl.training.live import watch
 from agentrl.training.loop import train
 from agentrl.training.progress import Progress
-from agentrl.training.warmstart import record, warmstart
+from agentrl.training.warmstart import warmstart
 from examples.search.corpus import fetch, subjects, write_splits
+from examples.stages import command_line, exit_code, imitating, record_script, small_policy
 
 HERE = Path(__file__).resolve().parent
 REWARDS: dict[str, dict[str, Any]] = {
@@ -45,18 +43,10 @@ WORDS = r"""\[\[|\]\],? ?|\[search\(query=|"\)\]|"|%s|[\p{L}_]+| [\p{L}_]+|[\r\n
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--dir", type=Path, default=Path("runs/search"))
+    parser = command_line(__doc__, "runs/search")
     parser.add_argument("--documents", type=Path, help="a .jsonl file instead of the package's")
     parser.add_argument("--subjects", type=int, default=16, help="documents that claims are about")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of run.yaml")
-    options = parser.parse_args()
-    try:
-        return Demo(options).run()
-    except AgentRLError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return exit_code(lambda: Demo(parser.parse_args()).run())
 
 
 class Demo:
@@ -104,46 +94,18 @@ class Demo:
         write_splits(known, self.dir, self.options.seed)
 
     def make_policy(self, progress: Progress) -> None:
-        """Record the script with a tokenizer of bytes, then make the policy from what was said."""
-        script = self.config.warmstart
-        assert isinstance(script, ScriptedWarmstart)
-        lender = self.dir / "script" / "tokenizer"
-        small = {"hidden": 32, "layers": 1, "heads": 1, "kv_heads": 1, "head_dim": 32}
-        save_policy(tiny_policy(train_tokenizer([""], 261), **small), lender)
-        plain = self.config.plain()
-        recording = RunConfig.model_validate(
-            {
-                **plain,
-                "model": {**plain["model"], "path": str(lender)},
-                "environment": {**plain["environment"], "max_tokens": 20_000},
-                "sampling": {**plain["sampling"], "max_tokens": 1000},
-            }
-        )
-        episodes = asyncio.run(record(recording, load_policy(recording), script, progress))
-        with RunStore.create(self.dir / "script" / "run", plain) as store:
-            store.add_episodes(0, "train", episodes)
-        policy = tiny_policy(
-            train_tokenizer(texts(episodes), 1024, words=WORDS),
-            hidden=96,
-            layers=2,
-            heads=4,
-            kv_heads=4,
-            head_dim=32,
-            max_positions=1024,
-            initializer_range=0.1,
-            seed=self.options.seed,
-        )
+        episodes = record_script(self.config, self.dir / "script", progress)
+        tokenizer = train_tokenizer(texts(episodes), 1024, words=WORDS)
+        policy = small_policy(tokenizer, self.options.seed)
         save_policy(policy, self.dir / "policy")
         size = sum(p.numel() for p in policy.model.parameters())
         progress.note(f"a policy of {size:,} weights; {len(episodes)} episodes to imitate")
 
     def _with(self, name: str, reward: dict[str, Any]) -> RunConfig:
         """The run of one reward, which imitates the recorded episodes first."""
-        assert self.config.warmstart is not None
-        how = self.config.warmstart.model_dump(include={"epochs", "batch_size", "learning_rate"})
-        recorded = {"kind": "recorded", "run": str(self.dir / "script" / "run"), **how}
-        changed = {"reward": reward, "warmstart": recorded, "run": {"dir": str(self.dir / name)}}
-        return RunConfig.model_validate({**self.config.plain(), **changed})
+        config = imitating(self.config, self.dir / "script" / "run")
+        changed = {"reward": reward, "run": {"dir": str(self.dir / name)}}
+        return RunConfig.model_validate({**config.plain(), **changed})
 
     def report(self, found: dict[str, list[Episode]], seconds: float) -> int:
         print(f"\nheld-out claims, seed {self.options.seed}        label    joint   evidence")

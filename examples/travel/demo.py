@@ -21,18 +21,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from agentrl.core import AgentRLError, Episode, Task
+from agentrl.core import Episode, Task
 from agentrl.core.taskfile import write_tasks
 from agentrl.environments.simulated import CallCache
 from agentrl.episodes.rerender import texts
-from agentrl.models import save_policy, tiny_policy, train_tokenizer
+from agentrl.models import save_policy, train_tokenizer
 from agentrl.store import RunStore
-from agentrl.training.build import make_policy as load_policy
-from agentrl.training.config import RunConfig, ScriptedWarmstart, load_config
+from agentrl.training.config import load_config
 from agentrl.training.live import watch
 from agentrl.training.loop import train
 from agentrl.training.progress import Progress, solved
-from agentrl.training.warmstart import record, warmstart
+from agentrl.training.warmstart import warmstart
+from examples.stages import command_line, exit_code, imitating, record_script, small_policy
 from examples.travel.world import CITIES, LIVE, make_tasks
 
 HERE = Path(__file__).resolve().parent
@@ -41,19 +41,11 @@ WORDS = r"""%s|[\p{L}_]+\d?|[^\s\p{L}\d]+|\s+"""
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--dir", type=Path, default=Path("runs/travel"))
+    parser = command_line(__doc__, "runs/travel")
     parser.add_argument(
         "--trips", type=int, default=48, help="training trips; half as many held out"
     )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of run.yaml")
-    options = parser.parse_args()
-    try:
-        return Demo(options).run()
-    except AgentRLError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return exit_code(lambda: Demo(parser.parse_args()).run())
 
 
 class Demo:
@@ -83,7 +75,8 @@ class Demo:
         with watch(Progress()) as progress:
             asyncio.run(self.record_calls())
             self.write_trips()
-            config = self.imitation(self.make_policy(progress))
+            self.make_policy(progress)
+            config = imitating(self.config, self.dir / "script" / "run")
             progress.note(str(warmstart(config, progress=progress)))
             result = train(config, progress=progress)
         assert result.before is not None
@@ -106,45 +99,10 @@ class Demo:
         write_tasks(self.dir / "train.jsonl", found[:trips])
         write_tasks(self.dir / "eval.jsonl", found[trips:])
 
-    def make_policy(self, progress: Progress) -> Path:
-        """Record the script with a tokenizer of bytes, then make the policy from what was said."""
-        script = self.config.warmstart
-        assert isinstance(script, ScriptedWarmstart)
-        lender = self.dir / "script" / "tokenizer"
-        small = {"hidden": 32, "layers": 1, "heads": 1, "kv_heads": 1, "head_dim": 32}
-        save_policy(tiny_policy(train_tokenizer([""], 261), **small), lender)
-        plain = self.config.plain()
-        recording = RunConfig.model_validate(
-            {
-                **plain,
-                "model": {**plain["model"], "path": str(lender)},
-                "environment": {**plain["environment"], "max_tokens": 20_000},
-                "sampling": {**plain["sampling"], "max_tokens": 1000},
-            }
-        )
-        episodes = asyncio.run(record(recording, load_policy(recording), script, progress))
-        with RunStore.create(self.dir / "script" / "run", plain) as store:
-            store.add_episodes(0, "train", episodes)
-        policy = tiny_policy(
-            train_tokenizer(texts(episodes), 800, words=WORDS, whole_numbers=200),
-            hidden=96,
-            layers=2,
-            heads=4,
-            kv_heads=4,
-            head_dim=32,
-            max_positions=1024,
-            initializer_range=0.1,
-            seed=self.options.seed,
-        )
-        save_policy(policy, self.dir / "policy")
-        return self.dir / "script" / "run"
-
-    def imitation(self, recorded: Path) -> RunConfig:
-        """The run, which imitates the recorded episodes first."""
-        assert self.config.warmstart is not None
-        how = self.config.warmstart.model_dump(include={"epochs", "batch_size", "learning_rate"})
-        changed = {"warmstart": {"kind": "recorded", "run": str(recorded), **how}}
-        return RunConfig.model_validate({**self.config.plain(), **changed})
+    def make_policy(self, progress: Progress) -> None:
+        episodes = record_script(self.config, self.dir / "script", progress)
+        tokenizer = train_tokenizer(texts(episodes), 800, words=WORDS, whole_numbers=200)
+        save_policy(small_policy(tokenizer, self.options.seed), self.dir / "policy")
 
     def report(self, before: list[Episode], after: list[Episode], started: float) -> int:
         with RunStore.open(self.dir / "run", read_only=True) as store:

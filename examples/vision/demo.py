@@ -25,7 +25,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from agentrl.core import AgentRLError, Episode, Status, Task, Turn
+from agentrl.core import Episode, Status, Task, Turn
 from agentrl.core.taskfile import read_tasks, write_tasks
 from agentrl.environments.maze import HOW, MOVES, MazeEnvironment, make_tasks
 from agentrl.models import VISION_SPECIALS, save_policy, tiny_vision_policy, train_tokenizer
@@ -36,6 +36,7 @@ from agentrl.training.live import watch
 from agentrl.training.loop import train
 from agentrl.training.progress import Progress
 from agentrl.training.warmstart import warmstart
+from examples.stages import command_line, exit_code
 
 HERE = Path(__file__).resolve().parent
 # Each move is one token; the rest is words.
@@ -44,19 +45,11 @@ LENGTHS, SIZE = (1, 2, 3), 4
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--dir", type=Path, default=Path("runs/vision"))
+    parser = command_line(__doc__, "runs/vision")
     parser.add_argument("--mazes", type=int, default=3000, help="to train on")
     parser.add_argument("--shown", type=int, default=2000, help="whose ways are imitated")
     parser.add_argument("--held-out", type=int, default=96, help="to measure on")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of run.yaml")
-    options = parser.parse_args()
-    try:
-        return Demo(options).run()
-    except AgentRLError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return exit_code(lambda: Demo(parser.parse_args()).run())
 
 
 class Demo:

@@ -16,7 +16,8 @@ from agentrl.sandboxes import ProcessPool
 from agentrl.tools import Editor, ToolError
 from examples.repair.agent import REPAIRS, Habits, edits, in_reach, mediocre
 from examples.repair.exercises import make_exercises
-from examples.repair.policy import make_policy, make_speechless_policy
+from examples.repair.policy import make_policy
+from examples.stages import make_speechless_policy
 
 VIEW = """calc.py
 1|def clamp(x: int, low: int, high: int) -> int:
