@@ -53,16 +53,29 @@ async def launch(
     plain = config["HostConfig"]
     try:
         host = {**plain, "Mounts": [door.mount]} if door else plain
-        stream = await engine.call(lambda: start(engine, name, {**config, "HostConfig": host}))
+        stream = await _started(engine, name, {**config, "HostConfig": host})
     except SandboxError as error:
         if door is None or error.cause != "docker_refused" or "mount" not in str(error):
             raise
         engine.near = False
-        stream = await engine.call(lambda: start(engine, name, config))
+        stream = await _started(engine, name, config)
     loop = asyncio.get_running_loop()
     await loop.create_connection(lambda: Attached(channel), sock=stream)
     async with asyncio.timeout(START_SECONDS):
         await channel.ready
+
+
+async def _started(engine: DockerEngine, name: str, config: dict[str, Any]) -> socket.socket:
+    """`start` in a thread. When cancelled it ends first: else the caller, who removes what there
+    is, would come before the thread that makes it."""
+    starting = asyncio.ensure_future(engine.call(lambda: start(engine, name, config)))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting])
+        if not starting.cancelled() and starting.exception() is None:
+            starting.result().close()
+        raise
 
 
 def start(engine: DockerEngine, name: str, config: dict[str, Any]) -> socket.socket:

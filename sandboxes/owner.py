@@ -15,7 +15,7 @@ from agentrl.core import SandboxError
 from agentrl.sandboxes.engine import DockerEngine
 
 OWNER = "agentrl.owner"
-PODMAN_TRIES = 50
+REMOVE_TRIES = 200
 
 
 def owner() -> str:
@@ -83,27 +83,25 @@ def _reap_others(engine: DockerEngine) -> list[str]:
 
 
 def remove(engine: DockerEngine, container: str) -> None:
-    """Remove a container with all it runs; nothing when it is gone already.
+    """Remove a container with all it runs, and wait until it is gone.
 
     Raises SandboxError. One whose engine is down is noted, for `sweep`.
     """
     import docker.errors
 
     def attempt() -> None:
-        for left in reversed(range(PODMAN_TRIES)):
+        for left in reversed(range(REMOVE_TRIES)):
             try:
                 engine.api.remove_container(container, force=True, v=True)
                 return
             except docker.errors.NotFound:
                 return
             except docker.errors.APIError as error:
-                # 409: it is being removed at this moment, by itself or by somebody else. Podman
-                # then fails in other ways.
-                if error.status_code == 409:
-                    return
-                if not engine.podman or not left:
+                # 409: it is being removed at this moment, by itself or by somebody else; the next
+                # try finds it gone. Podman then fails in other ways.
+                if not (error.status_code == 409 or engine.podman) or not left:
                     raise
-            time.sleep(0.2)
+            time.sleep(0.05)
 
     try:
         engine.checked(attempt)
