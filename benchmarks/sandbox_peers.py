@@ -15,13 +15,15 @@ import threading
 import time
 
 PARALLEL, COMMANDS = 16, 10
+PAUSE = 0.005
 BRIEF = sys.argv[3:] == ["brief"]
 SINGLE, REPEATS = (1, 30) if BRIEF else (5, 100)
 
 
-def timed(action, count):
+def timed(action, count, pause=0.0):
     times = []
     for _ in range(count):
+        time.sleep(pause)
         began = time.perf_counter()
         action()
         times.append((time.perf_counter() - began) * 1e3)
@@ -82,7 +84,7 @@ def mini(image):
         environment.container_id = None
 
     row = {"ready_ms": timed(start, SINGLE)}
-    row["exec_ms"] = timed(lambda: made[0].execute({"command": "echo hi"}), REPEATS)
+    row["exec_ms"] = timed(lambda: made[0].execute({"command": "echo hi"}), REPEATS, PAUSE)
     row["memory_mb"] = memory_mb(made[0].container_id)
     row["close_ms"] = timed(lambda: stop(made.pop()), SINGLE)
 
@@ -117,9 +119,9 @@ def rex(image):
     row = {"ready_ms": timed(start, SINGLE)}
     runtime = made[0].runtime
     action = BashAction(command="echo hi", timeout=10)
-    row["session_ms"] = timed(lambda: run(runtime.run_in_session(action)), REPEATS)
+    row["session_ms"] = timed(lambda: run(runtime.run_in_session(action)), REPEATS, PAUSE)
     command = Command(command=["sh", "-c", "echo hi"], timeout=10)
-    row["exec_ms"] = timed(lambda: run(runtime.execute(command)), REPEATS)
+    row["exec_ms"] = timed(lambda: run(runtime.execute(command)), REPEATS, PAUSE)
     row["memory_mb"] = memory_mb(made[0]._container_name)
     row["close_ms"] = timed(lambda: run(made.pop().stop()), SINGLE)
 
