@@ -34,6 +34,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                "--cgroup-manager=cgroupfs", "--events-backend=file"]  # fmt: skip
     service = subprocess.Popen(
         [*command, "system", "service", "--time=0", f"unix://{folder}/sock"],
+        cwd=folder,  # where it leaves files of its own
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     until = time.monotonic() + 30
@@ -65,6 +66,7 @@ async def pod(podman: str) -> AsyncIterator[DockerSandbox]:
 @pytest.mark.docker
 async def test_podman_isolates_as_docker_does(pod: DockerSandbox) -> None:
     assert pod._engine.podman
+    assert pod._channel._replaced is not None, "the socket past the engine's relays is taken"
     status = (await pod.exec("id -u; cat /proc/self/status")).output
     assert status.startswith("1000\n")
     for line in ("CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"):
