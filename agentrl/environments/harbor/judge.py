@@ -6,6 +6,7 @@ where the reward is looked for. What is done about that:
 
 - before the script writes the reward (`echo` or `printf`), every other process is ended, and after
   it everything; a script that does not come to its own end says nothing;
+- a kind of reward file that neither the script nor the tests name is none of theirs;
 - the files of the tests are compared with what they were;
 - pytest's own account is asked for where the script runs it, see `swe.swebench.seal`;
 - files of the agent that name the judge's places are no honest work.
@@ -18,6 +19,7 @@ import math
 import re
 import shlex
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,7 +94,8 @@ async def verify(
         await sandbox.exec("kill -9 -1", timeout=30.0)
         flags += await _changed_tests(sandbox, folder, reference)
         flags += await _unfinished(sandbox, seal, script)
-        rewards = None if reference.by_exit_code else await _rewards(sandbox)
+        files = () if reference.by_exit_code else _reward_files(folder, reference)
+        rewards = await _rewards(sandbox, files)
     finally:
         await lender.release(sandbox)
     if ran.timed_out:
@@ -156,9 +159,20 @@ async def _unfinished(sandbox: Sandbox, seal: Seal, script: str) -> list[str]:
     return [] if done else ["not_finished: the test runner did not come to its end"]
 
 
-async def _rewards(sandbox: Sandbox) -> dict[str, float] | None:
-    """/logs/verifier/reward.json (a number or numbers by name), else reward.txt (a number)."""
-    for name in ("reward.json", "reward.txt"):
+_FILES = ("reward.json", "reward.txt")
+
+
+def _reward_files(folder: Path, reference: HarborReference) -> list[str]:
+    """The reward files that the script or the tests name: a program of the agent that they run may
+    write the other one. Both where neither is named."""
+    own = [folder / reference.script, *(folder / reference.tests).rglob("*")]
+    texts = [path.read_text("utf-8", "replace") for path in own if path.is_file()]
+    return [name for name in _FILES if any(name in text for text in texts)] or list(_FILES)
+
+
+async def _rewards(sandbox: Sandbox, files: Sequence[str]) -> dict[str, float] | None:
+    """Of /logs/verifier: a JSON file has a number or numbers by name, a text file a number."""
+    for name in files:
         try:
             text = (
                 await sandbox.read(f"{INSIDE}/logs/verifier/{name}", max_bytes=1 << 16)
