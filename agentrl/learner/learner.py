@@ -19,10 +19,11 @@ import torch
 
 from agentrl.core import Episode, Group
 from agentrl.learner import credit, ranks
-from agentrl.learner.auxiliary import AuxiliaryLoss, auxiliary_rows, make_auxiliary
+from agentrl.learner.extensions.auxiliary import AuxiliaryLoss, auxiliary_rows, make_auxiliary
+from agentrl.learner.extensions.hindsight import Memory
+from agentrl.learner.extensions.influence import emphasise
+from agentrl.learner.extensions.spans import Spelling, add_span_credit
 from agentrl.learner.gae import critic_credit, explained_variance
-from agentrl.learner.hindsight import Memory
-from agentrl.learner.influence import emphasise
 from agentrl.learner.link import link_credit
 from agentrl.learner.looks import Looks
 from agentrl.learner.losses import LIMIT
@@ -40,7 +41,6 @@ from agentrl.learner.pack import MicroBatch, mini_batches
 from agentrl.learner.reference import ReferencePolicy
 from agentrl.learner.rows import LearnerError, Row, make_rows
 from agentrl.learner.settings import LearnerSettings
-from agentrl.learner.spans import Spelling, add_span_credit
 from agentrl.learner.trunk import HasModel, Trunk, ValueModel, vision_of
 from agentrl.learner.weights import weigh
 from agentrl.models.lora import add_lora

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from agentrl.learner.auxiliary_settings import AuxiliarySettings
+from agentrl.learner.extensions.auxiliary_settings import AuxiliarySettings
 from agentrl.learner.presets import PRESETS, merge
 
 

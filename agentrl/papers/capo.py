@@ -39,7 +39,7 @@ RIGHT = [t for t in range(VOCAB) if t % 8 < 2]
 def _reward(
     outcome: float, rule: SetRule, text: str = "one\n\ntwo\n\nthree"
 ) -> tuple[list[float], list[float]]:
-    from agentrl.learner.spans import token_values
+    from agentrl.learner.extensions.spans import token_values
 
     left = list(CRITIQUES)
     judge = ScriptedChat(lambda question, seed: {"wrong": left.pop(0)})

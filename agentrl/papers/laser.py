@@ -53,7 +53,7 @@ def run(seeds: Sequence[int]) -> Measured:
 
 def _class_weights() -> list[tuple[str, float, float]]:
     """Weights of the learner's loss for three right answers and five wrong ones."""
-    from agentrl.learner.auxiliary import class_weights
+    from agentrl.learner.extensions.auxiliary import class_weights
 
     weights = class_weights([True] * 3 + [False] * 5)
     return [

@@ -52,7 +52,7 @@ def run(seeds: Sequence[int]) -> Measured:
 
 
 def _feedback(mean: float, history: Sequence[float] = HISTORY) -> float:
-    from agentrl.learner.hindsight import Memory
+    from agentrl.learner.extensions.hindsight import Memory
     from agentrl.learner.settings import Hindsight
 
     memory = Memory(Hindsight(window=4, least=4))

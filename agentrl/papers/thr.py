@@ -24,7 +24,7 @@ def run(seeds: Sequence[int]) -> Measured:
     """The numbers of the source, and the field on whole gradients of every seed's policy."""
     import torch
 
-    from agentrl.learner.influence import emphasis, influence
+    from agentrl.learner.extensions.influence import emphasis, influence
     from agentrl.learner.settings import HiddenReward
 
     p = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)

@@ -12,7 +12,7 @@ from test_learner_spans import TwoLetters
 
 from agentrl.core import Group, Score, Status
 from agentrl.learner import Learner, LearnerError, LearnerSettings
-from agentrl.learner.auxiliary import class_weights
+from agentrl.learner.extensions.auxiliary import class_weights
 
 TOKEN = 60
 OWN: dict[str, Any] = {"kind": "last_token", "token": TOKEN, "c_ref": -5.0, "coefficient": 0.3}
@@ -138,8 +138,8 @@ def test_what_is_missing_is_told():
 
 def test_a_loss_of_ones_own():
     """Anything with `rows` and `loss`: here, twice the reference loss of the settings."""
-    from agentrl.learner.auxiliary import Reference
-    from agentrl.learner.auxiliary_settings import ReferenceLoss
+    from agentrl.learner.extensions.auxiliary import Reference
+    from agentrl.learner.extensions.auxiliary_settings import ReferenceLoss
 
     made = answers()
     mine = Reference(ReferenceLoss(coefficient=2.0))

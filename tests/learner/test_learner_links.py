@@ -21,8 +21,8 @@ from learner_kit import (
 
 from agentrl.core import Episode, Group, Origin, Task
 from agentrl.learner import LearnerSettings
-from agentrl.learner.hindsight import Memory, change
-from agentrl.learner.influence import emphasis, influence
+from agentrl.learner.extensions.hindsight import Memory, change
+from agentrl.learner.extensions.influence import emphasis, influence
 from agentrl.learner.link import link_credit, link_loss
 from agentrl.learner.rows import make_rows
 from agentrl.learner.settings import HiddenReward, Hindsight, Link

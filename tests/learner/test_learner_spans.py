@@ -10,7 +10,7 @@ from learner_kit import VOCAB, group, learner
 
 from agentrl.core import Check, Group, Score, Span
 from agentrl.learner import LearnerError, LearnerSettings, credit
-from agentrl.learner.spans import token_values
+from agentrl.learner.extensions.spans import token_values
 
 SPANS = {"outcome": {"source": "spans", "scale": "std", "epsilon": 0}}
 

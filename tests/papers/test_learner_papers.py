@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from agentrl.learner import PRESETS, credit, hindsight, influence, losses
+from agentrl.learner import PRESETS, credit, losses
+from agentrl.learner.extensions import hindsight, influence
 from agentrl.papers import check
 from agentrl.training import diagnostics
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from agentrl.learner import Learner
-    from agentrl.learner.spans import Spelling
+    from agentrl.learner.extensions.spans import Spelling
 
 VOCAB = 32
 PROMPT = (1, 2, 3)
@@ -108,7 +108,7 @@ def answer_chances(learner: Learner, said: Sequence[int] = ()) -> np.ndarray:
     """float64[VOCAB], how likely each next token is behind the prompt and what was said."""
     import torch
 
-    from agentrl.learner.auxiliary import forced_row
+    from agentrl.learner.extensions.auxiliary import forced_row
 
     (batch,) = learner.looks.micro_batches([forced_row(0, [*PROMPT, *said], [0])])
     with torch.no_grad():

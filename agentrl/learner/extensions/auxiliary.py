@@ -15,11 +15,15 @@ import numpy as np
 import torch
 
 from agentrl.core import Episode
-from agentrl.learner.auxiliary_settings import AuxiliarySettings, LastTokenLoss, ReferenceLoss
 from agentrl.learner.credit import has_flag
+from agentrl.learner.extensions.auxiliary_settings import (
+    AuxiliarySettings,
+    LastTokenLoss,
+    ReferenceLoss,
+)
+from agentrl.learner.extensions.spans import Spelling
 from agentrl.learner.objective import Objective, Tokens, imitation
 from agentrl.learner.rows import LearnerError, Row
-from agentrl.learner.spans import Spelling
 
 Tensor = torch.Tensor
 
