@@ -1,12 +1,16 @@
-"""How fast episodes are sampled: the embedded engine against plain `transformers.generate`.
-
-8 prompts of 512 tokens x 8 samples x 4 turns. Both sample the same conversations: prompts, lengths
-of turns and observations are fixed beforehand. `generate` gets what a trainer would give it: one
-left-padded batch a turn and the log-probabilities of what it drew; the engine gets 64 independent
-coroutines.
+"""How fast episodes are sampled: the engine, and what the scheduler costs besides.
 
     python benchmarks/rollout.py --json
     python benchmarks/rollout.py --json --model models/smollm2-135m --say 8 --even
+    python benchmarks/rollout.py --json --peers VERIFIERS_0_1/bin/python VERIFIERS_0_4/bin/python
+
+Engine: the embedded one against plain `transformers.generate`, 8 prompts of 512 tokens x 8 samples
+x 4 turns. Both sample the same conversations: prompts, lengths of turns and observations are fixed
+beforehand. `generate` gets what a trainer would give it: one left-padded batch a turn and the
+log-probabilities of what it drew; the engine gets 64 independent coroutines. Besides, what a sync
+of weights takes.
+
+Scheduler: the cases of `scheduler.py`, also in the peers that are named.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scheduler import measure_beside
 from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
 from agentrl.core import Sampling
@@ -175,6 +180,8 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=256, help="width of the policy of our own")
     parser.add_argument("--model", help="a model directory instead of a policy of our own")
     parser.add_argument("--even", action="store_true", help="leave out turns of different length")
+    parser.add_argument("--peers", nargs="+", default=[], help="Pythons that have verifiers")
+    parser.add_argument("--peer-episodes", type=int, help="of each peer")
     for name, value in (("prompts", 8), ("samples", 8), ("turns", 4), ("say", 32)):
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
@@ -190,8 +197,19 @@ def main() -> None:
     for name, ragged in (("even", False), ("ragged", True))[: 1 if options.even else 2]:
         result[name] = measure(policy, size, ragged, options.repeats)
         print(f"{name}: " + ", ".join(f"{k} {v}" for k, v in result[name].items()))
+    found = measure_beside(options.peers, options.peer_episodes, options.repeats)
+    result["scheduler"] = {name: _short(value) for name, value in found.items()}
+    for name, value in result["scheduler"].items():
+        print(f"scheduler: {name} {value}")
     if options.json:
         print(json.dumps(result))
+
+
+def _short(value: Any) -> Any:
+    """Four digits of whatever is a float."""
+    if isinstance(value, dict):
+        return {name: _short(inner) for name, inner in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def own_policy(hidden: int) -> Policy:

@@ -1,14 +1,15 @@
 """What an episode costs besides the model and the tools, and how well slow tools overlap.
 
     python benchmarks/scheduler.py --json
-    python benchmarks/scheduler.py --peer /path/to/venv/bin/python   # verifiers, same stub
+    python benchmarks/scheduler.py --peers A/bin/python B/bin/python   # verifiers, same stub
 
 `overhead`: 256 episodes of 4 turns; the engine answers at once with a tool call, the tool answers
 at once. CPU seconds of this process, per episode. `sleep`: 64 episodes whose tool sleeps 200 ms in
-each of 4 turns; wall time over the 0.8 s that the sleeping takes. `--peer` runs the same overhead
-case in verifiers (https://pypi.org/project/verifiers/) of another environment; its model is an
-OpenAI server on loopback that answers at once, whose CPU is not counted. Version 0.4 needs `uv` in
-that environment too, and takes seconds an episode: give --peer-episodes 8.
+each of 4 turns; wall time over the 0.8 s that the sleeping takes. `--peers` runs the same overhead
+case in verifiers (https://pypi.org/project/verifiers/) of other environments, each in one of its
+versions; its model is an OpenAI server on loopback that answers at once, whose CPU is not counted.
+From 0.2 on an episode is a program behind a proxy and takes seconds: 8 of them, unless
+`--peer-episodes` says how many. That environment needs `uv` too (pip install uv).
 """
 
 from __future__ import annotations
@@ -156,9 +157,31 @@ def measure(repeats: int) -> dict[str, float]:
     return found
 
 
-def measure_peer(python: str, episodes: int) -> dict[str, float]:
+def measure_beside(peers: Sequence[str], episodes: int | None, repeats: int) -> dict[str, Any]:
+    """Ours, and every peer by its name with how many times our CPU time it takes.
+
+    Args:
+        peers: Pythons that have verifiers.
+        episodes: of each peer; None is as many as it does in a minute or two.
+    """
+    found: dict[str, Any] = measure(repeats)
+    for python in peers:
+        peer = measure_peer(python, episodes)
+        peer["cpu_over_ours"] = peer["cpu_ms_per_episode"] / found["cpu_ms_per_episode"]
+        found[f"verifiers_{peer.pop('version')}"] = peer
+    return found
+
+
+def measure_peer(python: str, episodes: int | None) -> dict[str, Any]:
     """verifiers in its own environment, its model served from this file's neighbour."""
     stub = Path(__file__).with_name("scheduler_peer.py")
+    if episodes is None:
+        ask = [python, "-c", "import importlib.metadata as m; print(m.version('verifiers'))"]
+        version = subprocess.run(ask, stdout=subprocess.PIPE, text=True, check=True).stdout
+        episodes = EPISODES if version.startswith("0.1.") else 8
+    # Programs of its own that it starts find `uv`, and the tools by their module's name.
+    path = f"{Path(python).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(stub.resolve().parent)}
     server = subprocess.Popen([python, str(stub), "serve"], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
@@ -168,12 +191,12 @@ def measure_peer(python: str, episodes: int) -> dict[str, float]:
             stdout=subprocess.PIPE,
             text=True,
             check=True,
-            env=os.environ | {"PATH": f"{Path(python).parent}:{os.environ['PATH']}"},
+            env=environment,
         )
     finally:
         server.terminate()
         server.wait()
-    found: dict[str, float] = json.loads(said.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(said.stdout.splitlines()[-1])
     return found
 
 
@@ -181,13 +204,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="last line: one JSON object")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--peer", action="append", default=[], help="python that has verifiers")
-    parser.add_argument("--peer-episodes", type=int, default=EPISODES)
+    parser.add_argument("--peers", nargs="+", default=[], help="Pythons that have verifiers")
+    parser.add_argument("--peer-episodes", type=int, help="of each peer")
     options = parser.parse_args()
-    found: dict[str, Any] = measure(options.repeats)
-    for python in options.peer:
-        peer = measure_peer(python, options.peer_episodes)
-        found[f"verifiers_{peer.pop('version')}"] = peer
+    found = measure_beside(options.peers, options.peer_episodes, options.repeats)
     for name, value in found.items():
         print(f"{name:32} {value if isinstance(value, dict) else f'{value:.3f}'}")
     if options.json:

@@ -1,4 +1,4 @@
-"""The peer's side of `scheduler.py --peer`; runs in an environment that has verifiers (0.1 or 0.4).
+"""The peer of `scheduler.py --peers`; runs in an environment that has verifiers (0.1 or 0.4).
 
 scheduler_peer.py serve                 an OpenAI server that answers at once; prints its port
 scheduler_peer.py run PORT EPISODES     one ToolEnv, 4 turns an episode; prints one JSON line

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = "agentrl.sandboxes.inside"
-MODULES = ("stream", "processes", "files", "agent", "zygote", "job", "spawning", "supervisor")
+MODULES = (
+    *("stream", "processes", "files", "calls", "agent", "zygote", "job", "spawning"),
+    "supervisor",
+)
 HIVE_MODULES = (*MODULES, "cgroups", "cell", "nursery", "hive")
 READ_PROGRAM = (
     "import sys\n"

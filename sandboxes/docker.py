@@ -147,13 +147,15 @@ def kept_folders(workdir: str) -> list[str]:
 
 def supervisor_config(workdir: str, *, podman: bool = False) -> dict[str, Any]:
     """What a supervisor has to know, see `inside/supervisor.py`."""
-    # Podman gives a tmpfs no owner, and leaves one more folder writable beside a read-only root.
+    # Podman gives a tmpfs no owner, leaves one more folder writable beside a read-only root, and
+    # lets anyone have a user namespace.
     mine, more = (0o1777, [["/var/tmp", 0o1777]]) if podman else (0o755, [])
     return {
         "uid": UID,
         "workdir": workdir,
         "env": {"HOME": HOME, "USER": "agent", "LANG": "C.UTF-8", "TMPDIR": "/tmp"},
         "rlimits": {"core": 0},
+        "filter": podman,
         "writable": [
             [workdir, mine],
             [HOME, mine],

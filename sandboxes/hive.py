@@ -99,7 +99,8 @@ class Hive:
         return {
             "config": {**supervisor_config(self.workdir), "boot": READ_PROGRAM},
             "mounts": mounts,
-            "hidden": [GROUPS, INSIDE, "/sys/fs/cgroup"],
+            # Podman makes /var/tmp writable: what one cell left there the next would find.
+            "hidden": [GROUPS, INSIDE, "/sys/fs/cgroup", "/var/tmp"],
             "door": self._door and self._door.expect(channel),
             "limits": {
                 "memory": limits.memory_mb * MB,

@@ -22,8 +22,16 @@ def view_of(policy: Policy, tokens: list[int], images: Sequence[PlacedImage]) ->
     Raises:
         ConfigError: the model reads text only, or an image does not stand at its placeholders.
     """
-    if not images:
+    check_images(policy, tokens, images)
+    if not images or policy.vision is None:
         return None
+    return View(policy, policy.vision, tokens, images)
+
+
+def check_images(policy: Policy, tokens: list[int], images: Sequence[PlacedImage]) -> None:
+    """Raises ConfigError: the model reads text only, or an image is not at its placeholders."""
+    if not images:
+        return
     if policy.vision is None:
         raise ConfigError(
             f"{len(images)} images for a model that reads text only",
@@ -37,7 +45,6 @@ def view_of(policy: Policy, tokens: list[int], images: Sequence[PlacedImage]) ->
                 where="transformers engine",
                 fix="place images with the processor of the engine's own model",
             )
-    return View(policy, policy.vision, tokens, images)
 
 
 class View:

@@ -26,7 +26,7 @@ from agentrl.core import (
     TokenScores,
 )
 from agentrl.engines.batching import Batcher, Counters, Sequence
-from agentrl.engines.sight import view_of
+from agentrl.engines.sight import check_images, view_of
 from agentrl.engines.tokens import checked_tokens
 from agentrl.models.policy import Policy
 from agentrl.models.scoring import ScoreRequest, score_tokens
@@ -167,9 +167,9 @@ class TransformersEngine:
         ids = self._checked(tokens)
         if not 1 <= start <= len(ids):
             raise ConfigError(f"asked to score from token {start} of {len(ids)}")
+        check_images(self.policy, ids, images)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[TokenScores] = loop.create_future()
-        view_of(self.policy, ids, images)
         request = ScoreRequest(ids, start, entropy, hidden, images)
         scoring = _Scoring(request, _delivery(loop, future))
         return await self._ask(self._to_score, scoring, future)

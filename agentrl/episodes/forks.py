@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import hashlib
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
@@ -75,6 +76,17 @@ class States:
             self._locks.pop(dropped, None)
 
 
+def state_key(episode: Episode, turn: int) -> tuple[str, int, str]:
+    """What names the state before a turn. An id is not enough: the same task and seed under other
+    weights, or in an environment with a will of its own, is another conversation."""
+    digest = hashlib.blake2b(digest_size=16)
+    for done in episode.turns[:turn]:
+        digest.update(done.tokens.tobytes() + b"\0")
+        for message in done.observations:
+            digest.update(f"{message.role}\0{message.content}\0".encode("utf-8", "replace"))
+    return episode.id, turn, digest.hexdigest()
+
+
 async def go_back(start: Start, environment: Environment, states: States) -> dict[str, Any]:
     """Take a new environment to where the episode is taken up; how, for `Episode.branch`.
 
@@ -82,7 +94,7 @@ async def go_back(start: Start, environment: Environment, states: States) -> dic
         RestoreError: it answers otherwise than recorded, or cannot get there.
     """
     _check(start)
-    key = (start.episode.id, start.turn)
+    key = state_key(start.episode, start.turn)
     branch = {"episode": start.episode.id, "turn": start.turn, "how": "snapshot", "checked": 0}
     if start.turn == 0:
         await _reset(start, environment)

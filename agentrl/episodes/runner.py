@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -30,12 +31,16 @@ from agentrl.core import (
 )
 from agentrl.environments import Environment, Observation, maybe_await
 from agentrl.episodes.dialects import Dialect, Specs
-from agentrl.episodes.forks import States, go_back, prefix
+from agentrl.episodes.forks import States, go_back, prefix, state_key
 from agentrl.episodes.formats import ChatFormats
 from agentrl.episodes.slots import Resources
 from agentrl.episodes.transcript import Transcript
 from agentrl.models import ChatTokenizer
 from agentrl.rewards import judge
+
+_runs = itertools.count()
+"""Numbers the runs of this process: two at once may have the same task and seed, and so the same
+episode id, but never a conversation of the engine in common."""
 
 CUT_OFF = "the message was cut off by the length limit before it ended; nothing was executed"
 
@@ -97,13 +102,14 @@ class Runner:
         environment that raises) ends in INFRA_ERROR with the cause. Only cancellation raises.
         """
         episode = Episode(task, id=f"{task.id}-{seed:016x}", seed=seed, source=self.source)
+        session = f"{episode.id}#{next(_runs)}"
         guide = guide or Guide()
         episode.guidance = dict(guide.note)
         started = time.perf_counter()
         environment: Environment | None = None
         try:
             environment = self.make_environment()
-            await self._play(episode, environment, start, guide)
+            await self._play(episode, session, environment, start, guide)
             if self.judged:
                 await self._close_book(episode, environment)
         except InfraError as error:
@@ -115,7 +121,7 @@ class Runner:
         except Exception as error:  # noqa: BLE001 the boundary to user-written environments
             fail(episode, "environment_raised", trace(error))
         finally:
-            await self._release(episode, environment)
+            await self._release(episode, session, environment)
         episode.timings["total"] = time.perf_counter() - started
         return episode
 
@@ -123,7 +129,12 @@ class Runner:
         return replace(self, sampling=sampling)
 
     async def _play(
-        self, episode: Episode, environment: Environment, start: Start | None, guide: Guide
+        self,
+        episode: Episode,
+        session: str,
+        environment: Environment,
+        start: Start | None,
+        guide: Guide,
     ) -> None:
         started = time.perf_counter()
         if start is None:
@@ -139,7 +150,9 @@ class Runner:
         deadline = asyncio.timeout(self.limits.seconds)
         try:
             async with deadline:
-                episode.status = await self._talk(episode, environment, transcript, start, guide)
+                episode.status = await self._talk(
+                    episode, session, environment, transcript, start, guide
+                )
         except TimeoutError:
             if not deadline.expired():  # the environment's own, which the policy did not cause
                 raise
@@ -165,6 +178,7 @@ class Runner:
     async def _talk(
         self,
         episode: Episode,
+        session: str,
         environment: Environment,
         transcript: Transcript,
         start: Start | None,
@@ -177,9 +191,10 @@ class Runner:
             if room < 1:
                 return Status.MAX_TOKENS
             if self.states.every_turn and index:
-                await self.states.keep((episode.id, index), environment)
+                await self.states.keep(state_key(episode, index), environment)
             started = time.perf_counter()
-            said = await self._generate(episode, transcript, head, index, room)
+            seed = derive_seed(episode.seed, "turn", index)
+            said = await self._generate(session, seed, transcript, head, room)
             if not len(said.tokens):
                 return Status.MAX_TOKENS
             origin = Origin.PROMPT if start is None else start.head_origin
@@ -198,15 +213,15 @@ class Runner:
         return Status.MAX_TURNS
 
     async def _generate(
-        self, episode: Episode, transcript: Transcript, head: Sequence[int], index: int, room: int
+        self, session: str, seed: int, transcript: Transcript, head: Sequence[int], room: int
     ) -> Generation:
         sampling = Sampling(self.sampling.temperature, room, self.tokenizer.stop_ids)
         async with self.resources.engine:
             return await self.engine.generate(
                 [*transcript.tokens, *head],
                 sampling,
-                session=episode.id,
-                seed=derive_seed(episode.seed, "turn", index),
+                session=session,
+                seed=seed,
                 images=transcript.images,
             )
 
@@ -235,18 +250,20 @@ class Runner:
             raise InfraError("judge_deadline", f"no verdict within {limit:g} s") from None
         episode.timings["judge"] = time.perf_counter() - started
 
-    async def _release(self, episode: Episode, environment: Environment | None) -> None:
+    async def _release(
+        self, episode: Episode, session: str, environment: Environment | None
+    ) -> None:
         """Free what the episode held, also when it is cancelled once more meanwhile."""
-        freeing = asyncio.ensure_future(self._free(episode, environment))
+        freeing = asyncio.ensure_future(self._free(episode, session, environment))
         try:
             await asyncio.shield(freeing)
         except asyncio.CancelledError:
             await freeing
             raise
 
-    async def _free(self, episode: Episode, environment: Environment | None) -> None:
+    async def _free(self, episode: Episode, session: str, environment: Environment | None) -> None:
         """A failure here never changes what was already decided."""
-        stages = [lambda: self.engine.end_session(episode.id)]
+        stages = [lambda: self.engine.end_session(session)]
         if environment is not None:
             stages.append(lambda: maybe_await(environment.close()))
         for stage in stages:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from agentrl.core import (
     Attempt,
@@ -70,7 +71,7 @@ class Scheduler:
         """One group of `size` episodes per task, each group yielded when its last one ends.
 
         Seeds depend on (seed, task, member) only, so the result does not depend on the order in
-        which episodes happen to run.
+        which episodes happen to run. A task that is given twice has twice as many members.
 
         Args:
             hopeless_after: give a group up when its first so many members all got the same
@@ -78,18 +79,12 @@ class Scheduler:
                 so that what is learned from does not depend on who was faster. None: never.
             guides: by task id: hints that all members of a group are given.
         """
-        hints = guides or {}
-        running = [
-            asyncio.ensure_future(self._group(task, size, seed, hopeless_after, hints.get(task.id)))
-            for task in tasks
-        ]
+        running = self._start(tasks, size, seed, hopeless_after, guides)
         try:
             for finished in asyncio.as_completed(running):
                 yield await finished
         finally:
-            for group in running:
-                group.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await _end(running)
 
     async def collect(
         self,
@@ -101,57 +96,64 @@ class Scheduler:
         guides: Mapping[str, Guide] | None = None,
     ) -> list[Group]:
         """All groups, in the order of `tasks`; the rest is as in `groups`."""
-        groups = self.groups(tasks, size, seed=seed, hopeless_after=hopeless_after, guides=guides)
-        found = {group.key: group async for group in groups}
-        return [found[(task.id,)] for task in tasks]
+        running = self._start(tasks, size, seed, hopeless_after, guides)
+        try:
+            return list(await asyncio.gather(*running))
+        finally:
+            await _end(running)
 
     async def fork(self, start: Start, count: int, *, seed: int) -> Group:
         """`count` episodes that take up another at one turn, as a group of their own key: what is
         compared inside it is what was done from there on."""
         running = [
-            asyncio.ensure_future(
-                self._episode(start.task, derive_seed(seed, *start.key, n), start)
-            )
+            asyncio.create_task(self._episode(start.task, derive_seed(seed, *start.key, n), start))
             for n in range(count)
         ]
         try:
             return Group(start.key, list(await asyncio.gather(*running)))
         finally:
-            for episode in running:
-                episode.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await _end(running)
 
     async def attempt(self, attempts: Sequence[Attempt]) -> list[Episode]:
         """Single episodes, each with its own hints and beginning, in the order of `attempts`."""
         running = [
-            asyncio.ensure_future(self._episode(a.task, a.seed, a.start, a.guide)) for a in attempts
+            asyncio.create_task(self._episode(a.task, a.seed, a.start, a.guide)) for a in attempts
         ]
         try:
             return list(await asyncio.gather(*running))
         finally:
-            for episode in running:
-                episode.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await _end(running)
+
+    def _start(
+        self,
+        tasks: Sequence[Task],
+        size: int,
+        seed: int,
+        hopeless_after: int | None,
+        guides: Mapping[str, Guide] | None,
+    ) -> list[asyncio.Task[Group]]:
+        hints, before = guides or {}, Counter[str]()
+        running = []
+        for task in tasks:
+            members = range(before[task.id], before[task.id] + size)
+            before[task.id] += size
+            seeds = [derive_seed(seed, task.id, member) for member in members]
+            group = self._group(task, seeds, hopeless_after, hints.get(task.id))
+            running.append(asyncio.create_task(group))
+        return running
 
     async def _group(
-        self, task: Task, size: int, seed: int, first: int | None, guide: Guide | None
+        self, task: Task, seeds: Sequence[int], first: int | None, guide: Guide | None
     ) -> Group:
-        running = [
-            asyncio.ensure_future(
-                self._episode(task, derive_seed(seed, task.id, member), guide=guide)
-            )
-            for member in range(size)
-        ]
+        running = [asyncio.create_task(self._episode(task, s, guide=guide)) for s in seeds]
         try:
-            if first is not None and first < size:
+            if first is not None and first < len(seeds):
                 scouts = list(await asyncio.gather(*running[:first]))
                 if _alike(scouts):
                     return Group((task.id,), scouts)
             return Group((task.id,), list(await asyncio.gather(*running)))
         finally:  # when a callback raised (disk full), no sibling is left running
-            for episode in running:
-                episode.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await _end(running)
 
     async def _episode(
         self, task: Task, seed: int, start: Start | None = None, guide: Guide | None = None
@@ -167,6 +169,12 @@ class Scheduler:
             if episode.status != Status.INFRA_ERROR or episode.cause in HOPELESS:
                 break
         return episode
+
+
+async def _end(running: Sequence[asyncio.Task[Any]]) -> None:
+    for one in running:
+        one.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 def _alike(episodes: Sequence[Episode]) -> bool:

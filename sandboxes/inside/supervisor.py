@@ -26,6 +26,7 @@ import time
 from typing import Any, NoReturn
 
 from agentrl.sandboxes.inside import processes
+from agentrl.sandboxes.inside.calls import CALLS, filter_calls
 from agentrl.sandboxes.inside.job import CHUNK, Job
 from agentrl.sandboxes.inside.spawning import Spawner
 from agentrl.sandboxes.inside.stream import HIGH, Stream, join
@@ -361,4 +362,6 @@ def main(config: dict[str, Any]) -> NoReturn:
         pr_set_child_subreaper = 36
         ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
     join(config.get("door"))
+    if config.get("filter") and os.uname().machine in CALLS:
+        filter_calls()
     Supervisor(config).serve()

@@ -1,4 +1,5 @@
-"""A published agent program, as it is, repairs our tasks through the gateway."""
+"""Programs that know nothing of us repair our tasks through the gateway: a published agent as it
+is, and a loop around the `openai` client."""
 
 from __future__ import annotations
 
@@ -91,6 +92,45 @@ def mini_swe_agent(
     return {**agent.run(task.prompt), "messages": agent.messages}
 
 
+BASH = {
+    "type": "function",
+    "function": {
+        "name": "bash",
+        "description": "Run a command.",
+        "parameters": {
+            "type": "object",
+            "properties": {"command": {"type": "string"}},
+            "required": ["command"],
+        },
+    },
+}
+
+
+def openai_client(
+    url: str, task: Task, folder: Path, where: Callable[[Path], Any]
+) -> dict[str, Any]:
+    """A tool loop as its documentation shows it, over the same environments."""
+    import openai
+
+    environment = where(folder)
+    prompt = INSTANCE.replace("{{task}}", task.prompt)
+    messages: list[Any] = [
+        {"role": "system", "content": SYSTEM},
+        {"role": "user", "content": prompt},
+    ]
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
+        while True:
+            answer = client.chat.completions.create(model="any", messages=messages, tools=[BASH])
+            said = answer.choices[0].message
+            messages.append(said.model_dump(exclude_none=True))
+            (call,) = said.tool_calls or []
+            command = json.loads(call.function.arguments)["command"]
+            if command == DONE:
+                return {"exit_status": "Submitted", "messages": messages}
+            output = environment.execute({"command": command})["output"]
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": output})
+
+
 class Replays(Environment):
     """Answers with what the agent's environment had answered, to run the same episode here."""
 
@@ -122,8 +162,9 @@ class Replays(Environment):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("where", [local, pytest.param(docker, marks=pytest.mark.docker)])
-async def test_mini_swe_agent_repairs_a_task_and_is_recorded_token_for_token(
-    where, tmp_path
+@pytest.mark.parametrize("agent", [mini_swe_agent, openai_client])
+async def test_a_foreign_program_repairs_a_task_and_is_recorded_token_for_token(
+    agent, where, tmp_path
 ) -> None:
     write_pocket(tmp_path / "source")
     settings = SynthSettings(
@@ -141,7 +182,7 @@ async def test_mini_swe_agent_repairs_a_task_and_is_recorded_token_for_token(
             swe, folder = SweTask(task), tmp_path / "repo"
             async with grader.folders.agent(swe) as pristine:
                 shutil.copytree(pristine, folder)
-            kept.update(await asyncio.to_thread(mini_swe_agent, url, task, folder, where))
+            kept.update(await asyncio.to_thread(agent, url, task, folder, where))
             diff = tree_diff(swe, read_folder(folder)) or ""
             return {"diff": diff, **asdict(await grader.grade(task, diff))}
 

@@ -173,6 +173,24 @@ def test_rows_of_every_family_become_tasks(tmp_path: Path):
     assert task.reference["pass_to_pass"] == ["test_b"]
 
 
+def test_rows_inside_the_requests_of_nemo_gym_are_read() -> None:
+    inner = {**VERIFIED, "docker_image": "n:1"}
+    metadata = {
+        "instance_id": inner["instance_id"],
+        "problem_statement": inner["problem_statement"],
+        "dataset_name": "any",
+        "split": "train",
+        "instance_dict": json.dumps(inner),
+    }
+    row = {"responses_create_params": {"input": [], "metadata": metadata}, "agent_ref": {}}
+    (plain,) = to_tasks([inner], "rows")
+    (wrapped_in,) = to_tasks([row], "rows")
+    assert (wrapped_in.payload, wrapped_in.reference) == (plain.payload, plain.reference)
+    metadata["instance_dict"] = "{"
+    with pytest.raises(TaskFileError, match="instance_dict"):
+        list(to_tasks([row], "rows"))
+
+
 def test_parquet_and_jsonl_are_the_same(tmp_path: Path):
     import pyarrow
     import pyarrow.parquet

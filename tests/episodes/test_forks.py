@@ -69,6 +69,17 @@ class OnlyReplayed(Sum):
         raise NoSnapshot("no")
 
 
+class Shared(Sum):
+    """Goes on from where the last one stopped: one seed, another state each time."""
+
+    totals: Iterator[int] = itertools.count(100, 100)
+
+    def reset(self, task: Task) -> str:
+        super().reset(task)
+        self.total = next(self.totals)
+        return task.prompt
+
+
 class Fickle(OnlyReplayed):
     runs: Iterator[int] = itertools.count()
 
@@ -186,6 +197,19 @@ async def test_a_running_episodes_states_are_kept_and_nothing_is_replayed() -> N
     fork = await run.run(TASK, 6, Start(parent, 3))
     assert fork.branch["how"] == "snapshot"
     assert log[calls:] == [f"add {fork.turns[3].calls[0].arguments['number']}"]
+
+
+async def test_states_of_episodes_with_one_task_and_seed_are_kept_apart() -> None:
+    run = runner(Shared)
+    run.states = States(limit=16, every_turn=True)
+    one, other = [await run.run(TASK, 5) for _ in range(2)]
+    assert one.id == other.id
+    for parent in (one, other):
+        before = int(parent.turns[1].observations[0].content.split()[0])
+        fork = await run.run(TASK, 6, Start(parent, 2))
+        assert fork.branch["how"] == "snapshot"
+        drawn = sum(int(t.calls[0].arguments["number"]) for t in fork.turns[2:])
+        assert fork.outcome["total"] == before + drawn
 
 
 async def test_another_answer_than_recorded_is_said_and_never_a_reward() -> None:

@@ -11,7 +11,7 @@ import openai
 import pytest
 from episodes_kit import Verdict, says, task, tokenizer_of
 
-from agentrl.core import Episode, Generation, InfraError, Message, Status, ToolCall
+from agentrl.core import Attempt, Episode, Generation, InfraError, Message, Status, ToolCall
 from agentrl.engines import ScriptedEngine
 from agentrl.environments import Environment
 from agentrl.episodes import Limits, Runner, Scheduler, dialect
@@ -357,6 +357,18 @@ async def test_a_scheduler_runs_programs_as_it_runs_environments() -> None:
         groups = await scheduler.collect([task("a"), task("b")], 3, seed=0)
     assert [len(g.judged) for g in groups] == [3, 3]
     for episode in [e for g in groups for e in g.episodes]:
+        check_each_turn_once(episode)
+
+
+async def test_any_task_id_and_the_same_seed_twice_are_sessions_of_their_own() -> None:
+    name = "a task/with ünusual? signs/" + "x" * 300
+    async with Gateway(voice_of("qwen25")) as gateway:
+        scheduler = Scheduler(AgentRunner(gateway, openai_program, Verdict()), retries=0)  # type: ignore[arg-type]
+        one, other = await scheduler.attempt([Attempt(task(name), 7), Attempt(task(name), 7)])
+    assert one.id != other.id
+    for episode in (one, other):
+        assert episode.judged, episode.outcome
+        assert episode.task.id == name
         check_each_turn_once(episode)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from episodes_kit import Verdict, scripted_runner, task, tokenizer_of
 
-from agentrl.core import InfraError, Score, Status, derive_seed
+from agentrl.core import Attempt, InfraError, Score, Status, derive_seed
 from agentrl.engines import TransformersEngine
 from agentrl.environments import Environment, Observation
 from agentrl.episodes import Limits, Resources, Runner, Scheduler, Slots, dialect
@@ -116,6 +116,27 @@ async def test_results_do_not_depend_on_how_many_run_at_once() -> None:
     alone = await run(1, 1)
     assert await run(16, 1) == await run(3, -1) == alone
     assert len({str(episode) for group in alone for episode in group}) == 8
+
+
+async def test_attempts_with_one_task_and_seed_share_no_conversation() -> None:
+    runner = scripted_runner(Sleeps, "[rest()]", "[rest()]", "done")
+    twice = [Attempt(task(), 7), Attempt(task(), 7)]
+    one, other = await Scheduler(runner).attempt(twice)
+    assert one.seed == other.seed
+    for episode in (one, other):
+        assert [t.text for t in episode.turns] == ["[rest()]", "[rest()]", "done"]
+    assert not runner.engine.sessions
+
+
+async def test_a_task_that_is_given_twice_is_two_groups_with_seeds_of_their_own() -> None:
+    tasks = [task("a"), task("b"), task("a")]
+    groups = await Scheduler(scripted_runner(Quick, "done")).collect(tasks, 3, seed=0)
+    assert [g.key for g in groups] == [("a",), ("b",), ("a",)]
+    assert len({e.seed for g in groups for e in g.episodes}) == 9
+    alone = await Scheduler(scripted_runner(Quick, "done")).collect(tasks[:2], 3, seed=0)
+    assert [[e.seed for e in g.episodes] for g in alone] == [
+        [e.seed for e in g.episodes] for g in groups[:2]
+    ]
 
 
 class Sleeps(Environment):

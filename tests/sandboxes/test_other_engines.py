@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agentrl.sandboxes import DockerEngine, DockerPool, DockerSandbox, Limits, ensure_image
+from agentrl.sandboxes import DockerEngine, DockerPool, DockerSandbox, Hive, Limits, ensure_image
 from agentrl.sandboxes.hive import Cell
 from agentrl.sandboxes.owner import OWNER
 
@@ -34,6 +34,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                "--cgroup-manager=cgroupfs", "--events-backend=file"]  # fmt: skip
     service = subprocess.Popen(
         [*command, "system", "service", "--time=0", f"unix://{folder}/sock"],
+        cwd=folder,  # where it leaves files of its own
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     until = time.monotonic() + 30
@@ -65,6 +66,7 @@ async def pod(podman: str) -> AsyncIterator[DockerSandbox]:
 @pytest.mark.docker
 async def test_podman_isolates_as_docker_does(pod: DockerSandbox) -> None:
     assert pod._engine.podman
+    assert pod._channel._replaced is not None, "the socket past the engine's relays is taken"
     status = (await pod.exec("id -u; cat /proc/self/status")).output
     assert status.startswith("1000\n")
     for line in ("CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"):
@@ -86,6 +88,44 @@ async def test_podman_isolates_as_docker_does(pod: DockerSandbox) -> None:
     assert (await pod.exec("echo alive")).output == "alive\n"
     await pod.write("data", bytes(range(256)))
     assert await pod.read("data") == bytes(range(256))
+
+
+RIGHTS = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+for namespace in (0x10000000, 0x20000, 0x40000000, 0x20000000):  # user, mount, network, process
+    pid = os.fork()
+    if pid == 0:
+        os._exit(libc.unshare(namespace) == 0)
+    print(os.waitpid(pid, 0)[1], end="")
+print(libc.mount(b"none", b"/work", b"tmpfs", 0, None))
+"""
+
+
+@pytest.mark.docker
+async def test_nobody_on_podman_makes_a_namespace(pod: DockerSandbox) -> None:
+    await pod.write("rights.py", RIGHTS)
+    assert (await pod.exec("python3 rights.py")).output == "0000-1\n"
+    shell = await pod.exec("python3 -c 'import threading; threading.Thread().start()'; (echo sub)")
+    assert shell.output == "sub\n"
+
+
+@pytest.mark.docker
+@pytest.mark.timeout(300)
+async def test_cells_on_podman_leave_each_other_nothing(podman: str) -> None:
+    engine = await asyncio.to_thread(DockerEngine, podman)
+    image = await asyncio.to_thread(ensure_image, engine=engine)
+    hive = await Hive.create(engine, image, limits=SMALL)
+    try:
+        one, other = await hive.cell(), await hive.cell()
+        every = "find / -xdev -type d 2>/dev/null"
+        tries = f"for d in $({every}) /var/tmp; do : >$d/left; done 2>/dev/null"
+        await one.exec(tries, timeout=60)
+        assert (await one.exec("ls left")).output == "left\n"
+        assert (await other.exec(f"find $({every}) /var/tmp -name left 2>/dev/null")).output == ""
+    finally:
+        await hive.close()
+        engine.close()
 
 
 @pytest.mark.docker

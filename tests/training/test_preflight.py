@@ -9,14 +9,20 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "episodes"))
 from episodes_kit import says, tokenizer_of
+from loop_kit import make_world
 
 from agentrl.cli import main
 from agentrl.cli.check import record_text
 from agentrl.core import ModelError, Origin
-from agentrl.engines import ScriptedEngine, TransformersEngine
+from agentrl.engines import ScriptedEngine, TransformersEngine, batching
+from agentrl.engines.sampling import draw
 from agentrl.episodes import dialect
 from agentrl.models import Policy, save_policy, tiny_policy
+from agentrl.store import RunStore
+from agentrl.training.config import load_config
+from agentrl.training.loop import train
 from agentrl.training.preflight import Preflight, preflight
+from agentrl.training.progress import Progress
 
 SIZES = {"hidden": 32, "layers": 1, "heads": 2, "kv_heads": 1, "head_dim": 16}
 
@@ -102,3 +108,31 @@ def test_the_command_says_yes_or_no_by_its_exit_code(tmp_path, capsys) -> None:
     assert "tokens of" in out
     assert main(["check"]) == 2
     assert "--run" in capsys.readouterr().err
+
+
+def test_a_run_begins_with_it_and_stops_where_engine_and_learner_disagree(
+    tmp_path, monkeypatch
+) -> None:
+    world = make_world(tmp_path)
+    monkeypatch.chdir(world)
+    monkeypatch.syspath_prepend(str(world))
+    config = load_config("run.yaml", ["train.steps=1", "train.eval_every=1"])
+
+    def off(logits, temperatures, uniforms):
+        tokens, logprobs = draw(logits, temperatures, uniforms)
+        return tokens, [value - 0.01 for value in logprobs]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batching, "draw", off)
+        with pytest.raises(ModelError, match="log-probabilities"):
+            train(config)
+    with RunStore.open(world / "run", read_only=True) as store:
+        assert list(store.summaries()) == []
+    told: list[tuple[str, str]] = []
+    progress = Progress()
+    monkeypatch.setattr(progress, "stage", lambda name, **_: told.append(("stage", name)))
+    monkeypatch.setattr(progress, "note", lambda text: told.append(("note", text)))
+    again = load_config("run.yaml", ["train.steps=1", "run.dir=second", "model.dialect=react"])
+    train(again, progress=progress)
+    assert told[0] == ("stage", "preflight")
+    assert [text for kind, text in told if kind == "note" and "preflight, calls" in text]

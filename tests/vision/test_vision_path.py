@@ -218,6 +218,8 @@ async def test_images_where_they_do_not_belong_are_refused(policy):
     moved = [type(p)(p.start + 1, p.stop + 1, p.image) for p in transcript.images]
     with pytest.raises(ConfigError, match="not what stands for"):
         await engine.generate(transcript.tokens, Sampling(), images=moved)
+    with pytest.raises(ConfigError, match="not what stands for"):
+        await engine.score(transcript.tokens, images=moved)
     await engine.close()
 
 

@@ -65,5 +65,26 @@ def as_tensors(weights: Mapping[str, Any] | Path, shapes: Mapping[str, Any] | No
 
     tensors = read_weights(weights) if isinstance(weights, Path) else weights
     if shapes is not None:
+        tensors = under_names_of(shapes, tensors)
         check_names(shapes, {name: tuple(t.shape) for name, t in tensors.items()})
     return tensors
+
+
+_NAMES_OF_PARTS = frozenset({"model", "language_model", "vision_model"})
+
+
+def under_names_of(shapes: Mapping[str, Any], tensors: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Tensors of a vision-language model under their names in the checkpoint.
+
+    Releases of transformers have renamed and reordered the parts of such models; checkpoints keep
+    the names that they were published with, and vLLM knows those. As they are where that does not
+    make them the checkpoint's one for one.
+    """
+
+    def bare(name: str) -> str:
+        return ".".join(part for part in name.split(".") if part not in _NAMES_OF_PARTS)
+
+    there = {bare(name): name for name in shapes}
+    renamed = {there.get(bare(name), name): tensor for name, tensor in tensors.items()}
+    fits = len(there) == len(shapes) and renamed.keys() == shapes.keys()
+    return renamed if fits and len(renamed) == len(tensors) else tensors

@@ -328,9 +328,11 @@ class VLLMEngine:
         self._version, self._adapter = version, None
 
     def _forget_blocks(self) -> None:
-        """No block that the old weights computed is used again, not even by who runs now."""
+        """No block and no feature of an image that the old weights computed is used again, not even
+        by who runs now."""
         if not self._llm.reset_prefix_cache(reset_running_requests=True):
             raise _lost("vLLM did not reset its prefix cache")
+        self._llm.reset_encoder_cache()
 
     def _take_adapter(self, version: int, path: Path) -> None:
         from vllm.lora.request import LoRARequest

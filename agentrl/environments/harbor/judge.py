@@ -6,6 +6,8 @@ where the reward is looked for. What is done about that:
 
 - before the script writes the reward (`echo` or `printf`), every other process is ended, and after
   it everything; a script that does not come to its own end says nothing;
+- a kind of reward file that neither the script nor the tests name is none of theirs, and neither is
+  one that was there before a script that writes it by `echo` or `printf` alone had done so;
 - the files of the tests are compared with what they were;
 - pytest's own account is asked for where the script runs it, see `swe.swebench.seal`;
 - files of the agent that name the judge's places are no honest work.
@@ -18,6 +20,7 @@ import math
 import re
 import shlex
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,12 +31,16 @@ from agentrl.environments.swe.swebench.seal import SEAL_MODULE, SEAL_SOURCE, Sea
 
 _MAX_LOG = 1 << 20
 _SEAL, _SEALED = "/tmp/seal", "/tmp/seal/said"
-_GUARD = f"{_SEAL}/guard.sh"
+_GUARD, _EARLY = f"{_SEAL}/guard.sh", f"{_SEAL}/early"
+_PLACE = f"{INSIDE}/logs/verifier"
 # Read by the script's bash before its first line.
-_GUARD_SOURCE = """\
+_GUARD_SOURCE = f"""\
 unset BASH_ENV
 set -o functrace
-trap 'case "$BASH_COMMAND" in echo*reward*|printf*reward*) kill -9 -1;; esac' DEBUG
+trap 'case "$BASH_COMMAND" in echo*reward*|printf*reward*)
+  kill -9 -1
+  [ -e {_EARLY} ] || ls {_PLACE} >{_EARLY} 2>/dev/null
+esac' DEBUG
 """
 _JUDGES_PLACES = r"/logs/verifier|/tmp/harbor|/tmp/seal|agentrl_seal"
 _SIGNALLED = 128
@@ -92,7 +99,12 @@ async def verify(
         await sandbox.exec("kill -9 -1", timeout=30.0)
         flags += await _changed_tests(sandbox, folder, reference)
         flags += await _unfinished(sandbox, seal, script)
-        rewards = None if reference.by_exit_code else await _rewards(sandbox)
+        rewards = None
+        if not reference.by_exit_code:
+            texts = _texts(folder, reference)
+            files = [name for name in _FILES if any(name in text for text in texts)]
+            flags += await _forged(sandbox, texts, files)
+            rewards = await _rewards(sandbox, files or _FILES)
     finally:
         await lender.release(sandbox)
     if ran.timed_out:
@@ -156,9 +168,35 @@ async def _unfinished(sandbox: Sandbox, seal: Seal, script: str) -> list[str]:
     return [] if done else ["not_finished: the test runner did not come to its end"]
 
 
-async def _rewards(sandbox: Sandbox) -> dict[str, float] | None:
-    """/logs/verifier/reward.json (a number or numbers by name), else reward.txt (a number)."""
-    for name in ("reward.json", "reward.txt"):
+_FILES = ("reward.json", "reward.txt")
+
+
+def _texts(folder: Path, reference: HarborReference) -> list[str]:
+    """The script, and the files of the tests."""
+    script = folder / reference.script
+    tests = [p for p in (folder / reference.tests).rglob("*") if p.is_file() and p != script]
+    return [path.read_text("utf-8", "replace") for path in (script, *tests)]
+
+
+async def _forged(sandbox: Sandbox, texts: Sequence[str], files: Sequence[str]) -> list[str]:
+    """Reward files that the script did not write: a program of the agent that it ran did.
+
+    Args:
+        files: those that the texts name.
+    """
+    script, *tests = texts
+    lines = [line for line in script.splitlines() if "reward." in line]
+    echoed = all(re.match(r"\s*(echo|printf)\b", line) for line in lines)
+    found = set(_FILES).difference(files) if files else set()
+    if lines and echoed and not any("reward." in text for text in tests):
+        found |= set((await sandbox.exec(f"cat {_EARLY} 2>/dev/null", cwd="/")).output.split())
+    there = (await sandbox.exec(f"ls {_PLACE}", cwd="/")).output.split()
+    return [f"edits_grader: {name}" for name in sorted(found.intersection(there, _FILES))]
+
+
+async def _rewards(sandbox: Sandbox, files: Sequence[str]) -> dict[str, float] | None:
+    """Of /logs/verifier: a JSON file has a number or numbers by name, a text file a number."""
+    for name in files:
         try:
             text = (
                 await sandbox.read(f"{INSIDE}/logs/verifier/{name}", max_bytes=1 << 16)

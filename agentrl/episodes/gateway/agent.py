@@ -66,7 +66,9 @@ class AgentRunner:
             refused = Episode(task, id=f"{task.id}-{seed:016x}", seed=seed)
             fail(refused, "restore_failed", "an agent program begins at the start of a task")
             return refused
-        session = self.gateway.open(task, id=f"{task.id}-{seed:016x}", seed=seed)
+        session = self.gateway.open(
+            task, id=self.gateway.free_id(f"{task.id}-{seed:016x}"), seed=seed
+        )
         session.sampling = self.sampling
         started = time.perf_counter()
         outcome: dict[str, Any] = {}

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 MODEL = "policy"
 _ID = re.compile(r"[\w.:@-]{1,200}")
+_UNUSABLE = re.compile(r"[^\w.:@-]")
 _BODY_BYTES = 64 << 20
 
 Judge = Callable[[Episode], Awaitable[None]]
@@ -128,6 +129,15 @@ class Gateway:
         session = Session(self._voice, task, id, seed)
         self._sessions[id] = session
         return session
+
+    def free_id(self, name: str) -> str:
+        """`name`, or what is nearest to it that can name a session and is not taken."""
+        id = name = _UNUSABLE.sub("_", name)[-190:]
+        tries = 1
+        while id in self._sessions:
+            tries += 1
+            id = f"{name}.{tries}"
+        return id
 
     async def finish(self, session: Session, outcome: dict[str, Any] | None = None) -> Episode:
         """End a session; what was recorded of it, not judged yet."""

@@ -143,6 +143,7 @@ def to_tasks(rows: Iterable[dict[str, Any]], where: str) -> Iterator[Task]:
 
 def instance_of(row: dict[str, Any], where: str) -> Instance:
     """A row with the field names of whichever set. Raises TaskFileError."""
+    row = _unwrapped(row, where)
     found: dict[str, Any] = {}
     for field, names in _ALIASES.items():
         value = next((row[name] for name in names if row.get(name)), None)
@@ -174,6 +175,20 @@ def instance_of(row: dict[str, Any], where: str) -> Instance:
             where=where,
             fix=f"it has the columns {', '.join(sorted(row))}",
         ) from error
+
+
+def _unwrapped(row: dict[str, Any], where: str) -> dict[str, Any]:
+    """NeMo Gym, and so Nemotron's sets, keep a row as JSON in the metadata of a model request."""
+    asked = row.get("responses_create_params")
+    metadata = asked.get("metadata") if isinstance(asked, dict) else None
+    if not isinstance(metadata, dict):
+        return row
+    inner = metadata.get("instance_dict") or {}
+    try:
+        inner = json.loads(inner) if isinstance(inner, str) else inner
+        return {**metadata, **inner}
+    except (json.JSONDecodeError, TypeError) as error:
+        raise TaskFileError("instance_dict is no JSON object", where=where) from error
 
 
 def _of_r2e(row: dict[str, Any], found: dict[str, Any], where: str) -> None:
