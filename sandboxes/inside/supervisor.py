@@ -131,8 +131,8 @@ class Supervisor:
         else:
             self.prepared = False
             job.pid, job.out, job.stdin, job.said = self.take()
-            command, *_ = spec["command"].encode("utf-8", "surrogateescape").split(b"\0")
-            job.pending += command + b"\0" * (job.said >= 0)
+            job.pending += spec["command"].encode("utf-8", "surrogateescape")
+            job.pending += b"\0" * (job.said >= 0)
             job.stdin_ended = job.said < 0
             job.feed()
 

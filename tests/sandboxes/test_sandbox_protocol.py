@@ -35,6 +35,34 @@ async def test_shell_state_does_not_carry_over(sandbox: SupervisedSandbox) -> No
     assert result.output == f"{sandbox.workdir}\n[]\n0022\nfile\n"
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "set -eu; shopt -s nullglob; trap 'echo bye' EXIT TERM; readonly c",
+        "ulimit -n 50; umask 0; cd /tmp; unset PATH",
+        "exec 0</dev/null 1>&- 2>&- 3</dev/null 4>/dev/null",
+        "break; continue; return 3",
+        "exec true",
+        "exec sleep 0.01 & disown",
+        "kill -9 $BASHPID",
+        "kill -TERM 0",
+        "kill $PPID",
+        "printf '0\\n' >/proc/$$/fd/4; exit 3",
+        "printf 'nothing' >/proc/$$/fd/4; cat /proc/$$/fd/3 & sleep 0.05; kill %1",
+    ],
+)
+async def test_whatever_a_command_does_to_its_shell_the_next_one_is_as_the_first(
+    sandbox: SupervisedSandbox, spoil: str
+) -> None:
+    plain = "pwd; umask; set -o; shopt; ulimit -a; trap; declare -F; ls /proc/self/fd; exit 5"
+    first = await sandbox.exec(plain)
+    await sandbox.exec(spoil)
+    await asyncio.sleep(0.1)
+    for _ in range(4):
+        again = await sandbox.exec(plain)
+        assert (again.output, again.exit_code) == (first.output, 5)
+
+
 async def test_directory_and_variables_reach_the_command(sandbox: SupervisedSandbox) -> None:
     await sandbox.write("a b/x", "")
     value = "quote ' newline\n$HOME `id`"
