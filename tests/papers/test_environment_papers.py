@@ -12,6 +12,7 @@ from agentrl.environments import beam, chain, choices, maze
 from agentrl.environments.sql import environment as sql_environment
 from agentrl.papers import check, cm2, cosine_verifier, logic_llama
 from agentrl.rewards import search
+from agentrl.rewards.process import tiers
 from agentrl.rewards.verifiers.base import Item
 from agentrl.rewards.verifiers.numbers import Quantity
 from agentrl.rewards.verifiers.sql_equivalence import Equivalence
@@ -71,6 +72,10 @@ def no_credit(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def one_tier(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tiers, "tier", lambda *_: 0.0)
+
+
 BROKEN: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "ariadne": exact_only,
     "r_horizon": wrong_gold,
@@ -82,6 +87,7 @@ BROKEN: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "long_rlvr": no_precision,
     "veri_r1": no_evidence,
     "cm2": no_credit,
+    "ssl": one_tier,
 }
 
 
