@@ -1,10 +1,9 @@
 """Paper 38, SmartSnap: an agent that must choose its own evidence learns to go and find it.
 
-A mail program of five screens. Archiving leads to a page that says no more than "Done."; only the
+A mail program of six screens. Archiving leads to a page that says no more than "Done."; only the
 list of archived mail shows it. One small transformer imitates a user who mostly submits from the
-wrong page and names rounds by habit. It is trained by GRPO from there three times: with the whole
-reward, without its conciseness, and without its format and validity (what proves nothing costs
-nothing).
+wrong page and names rounds by habit. It is trained by GRPO from there twice: on the end state,
+as where somebody else verifies, and on the evidence.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agentrl.core import Episode, Reward, Score, Task
+from agentrl.core import Reward, Task
 from agentrl.environments.gui import GuiEnvironment
 from agentrl.environments.gui.environment import SYSTEM
 from agentrl.environments.gui.recording import Edge, RecordedScreens, Recording, Start
@@ -25,6 +24,7 @@ from agentrl.environments.gui.recording.graph import Node, scene_key
 from agentrl.environments.gui.screen import Action, Element, View
 from agentrl.environments.gui.task import screen_task
 from agentrl.environments.gui.words import words
+from agentrl.papers.kit.toys import Fixed
 from agentrl.papers.kit.world import World, on_one_thread
 from agentrl.papers.registry import Measured
 from agentrl.rewards import EvidenceReward, evidence_metrics
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 
 CLAIM = (
     "With format, validity, completeness and conciseness the share of proofs rises, the evidence "
-    "comes to between one and three rounds and invalid submissions fall. Without conciseness it "
-    "stays above three; without format and validity more submissions are invalid."
+    "comes to between one and three rounds and invalid submissions fall. Trained on the end state "
+    "alone the task is done more often, and proved no better."
 )
-UPDATES, EPISODES, EVALUATED = 12, 40, 96
+UPDATES, EPISODES, EVALUATED, MOVED = 12, 40, 80, 0.3
 ORIGIN, CHECK, SAID = "http://mail.test", "archived", "Ana: Lunch"
 TASK = Task(
     "archive",
     "Archive the mail of Ana.",
-    payload={"start": f"{ORIGIN}/home"},
+    payload={"start": ORIGIN},
     reference={
         "check": CHECK,
         "state": True,
@@ -51,6 +51,7 @@ TASK = Task(
 )
 # Page, and what can be clicked there: its name, and where it leads before and after archiving.
 LINKS: dict[str, list[tuple[str, str]]] = {
+    "welcome": [("Home", "home")],
     "home": [("Inbox", "inbox"), ("Archive", "archive")],
     "inbox": [("Archive", "archive"), (SAID, "mail")],
     "mail": [("Inbox", "inbox"), ("Archive it", "done")],
@@ -91,16 +92,16 @@ def user(seed: int) -> Generator[str, str, None]:
     """Archives the mail most of the time, rarely looks where it went, and proves by habit."""
     rng = random.Random(seed)
     seen = yield ""
-    for name in ("Inbox", SAID, "Archive it", "Archive"):
+    for name in ("Home", "Inbox", SAID, "Archive it", "Archive"):
         number = _number(seen, name)
         if number is None:
             continue
-        if rng.random() < (0.65 if name == "Archive" else 0.08):
+        if rng.random() < (0.6 if name == "Archive" else 0.06):
             break
         seen = yield f"[click(element={number})]"
     last = int(re.findall(r"## Round (\d+)", seen)[-1])
     habits = [[last], [last - 1, last], list(range(last + 1)), [last + 1], []]
-    (named,) = rng.choices(habits, [0.15, 0.1, 0.45, 0.15, 0.15])
+    (named,) = rng.choices(habits, [0.3, 0.05, 0.25, 0.2, 0.2])
     yield f'[submit(message="done", evidence={[n for n in named if n >= 0]})]'
 
 
@@ -123,14 +124,14 @@ def texts() -> Iterator[str]:
         yield f"[click(element={last})]"
 
 
-GRAPHS = [recording("home"), recording("inbox")]
+GRAPHS = [recording("welcome"), recording("home")]
 WORLD = World(
     TASK,
     lambda luck: GuiEnvironment(
         RecordedScreens(luck.choice(GRAPHS)), screenshots=False, offered=["click", "submit"]
     ),
     list(texts()),
-    turns=7,
+    turns=8,
     tokens=32,
     pieces=r"%s|[\p{L}_]+|[^\p{L}\p{N}]+",
     vocabulary=500,
@@ -138,31 +139,8 @@ WORLD = World(
 )
 
 
-@dataclass(slots=True)
-class WithoutShaping:
-    """Completeness and conciseness alone: a submission that is none, or off the point, costs
-    nothing."""
-
-    whole: EvidenceReward
-    name: str = "evidence"
-
-    async def score(self, episode: Episode) -> Score:
-        score = await self.whole.score(episode)
-        parts = {check.name: check.value for check in score.checks}
-        score.value = parts["completeness"] + parts["conciseness"]
-        return score
-
-
-def rewards() -> dict[str, Reward]:
-    return {
-        "whole": EvidenceReward(),
-        "no conciseness": EvidenceReward(over=0.0),
-        "no format, validity": WithoutShaping(EvidenceReward()),
-    }
-
-
 def run(seeds: Sequence[int]) -> Measured:
-    """Train each way from one start on every seed; passes when the effect is there on each."""
+    """Train both ways from one start on every seed; passes when the effect is there on each."""
     return on_one_thread(_run(seeds))
 
 
@@ -171,32 +149,50 @@ async def _run(seeds: Sequence[int]) -> Measured:
     passed = True
     for seed in seeds:
         policy = await WORLD.imitate(user, EvidenceReward(), seed, episodes=64, steps=120)
-        found = {"imitation": await train(copy.deepcopy(policy), EvidenceReward(), seed, 0)}
-        for name, reward in rewards().items():
-            found[name] = await train(copy.deepcopy(policy), reward, seed)
-        rows += [[seed, name, *m.values()] for name, m in found.items()]
-    columns = ["seed", "trained with", "proved", "evidence count", "invalid"]
+        start = await train(copy.deepcopy(policy), EvidenceReward(), seed, updates=0)
+        state = await train(copy.deepcopy(policy), Fixed(read="solved", name="state"), seed)
+        snap = await train(policy, EvidenceReward(), seed)
+        passed &= holds(start, state, snap)
+        for name, found in (("imitation", start), ("end state", state), ("evidence", snap)):
+            rows.append([seed, name, found.solved, found.proved, found.count, found.invalid])
+    columns = ["seed", "trained on", "done", "proved", "evidence count", "invalid"]
     return Measured(passed, columns, rows)
 
 
-async def train(
-    policy: Policy, reward: Reward, seed: int, updates: int = UPDATES
-) -> dict[str, float]:
-    """GRPO, and what comes of it: shares that prove and that are invalid, rounds named."""
+@dataclass(slots=True)
+class Found:
+    """Shares of the evaluation episodes: done, proved and with an invalid submission; `count`,
+    the mean number of rounds that the others name."""
 
-    def watch(group):
-        for e in group.episodes: e.scores.setdefault("evidence", e.scores.get("reward"))
-        m = evidence_metrics(group.episodes); print({k: round(v,2) for k,v in m.items()}, flush=True)
+    solved: float
+    proved: float
+    count: float
+    invalid: float
+
+
+def holds(start: Found, state: Found, snap: Found) -> bool:
+    """The effect, with moves of at least `MOVED` in the share that is proved."""
+    return (
+        snap.proved > start.proved + MOVED
+        and snap.proved > state.proved + MOVED
+        and snap.invalid < min(start.invalid, state.invalid)
+        and 1 <= snap.count <= 3
+        and state.solved > start.solved
+    )
+
+
+async def train(policy: Policy, reward: Reward, seed: int, updates: int = UPDATES) -> Found:
+    """GRPO, and how its policy then fares with the evidence, whatever it was trained on."""
     episodes = await WORLD.train(
         policy,
         reward,
-        WORLD.settings(1.5e-3, group_size=EPISODES),
+        WORLD.settings(1e-3, UPDATES, group_size=EPISODES),
         seed,
         updates=updates,
         group_size=EPISODES,
         evaluated=EVALUATED,
-        watch=watch,
     )
-    print([(len(e.segments[0].tokens), len(e.turns)) for e in episodes[:6]], [[t.text for t in e.turns] for e in episodes[:3]])
-    metrics = evidence_metrics(episodes, "reward")
-    return {key: metrics[key] for key in ("proved", "count", "invalid")}
+    for episode in episodes:
+        episode.scores["evidence"] = await EvidenceReward().score(episode)
+    metrics = evidence_metrics(episodes)
+    return Found(*(metrics.get(key, 0.0) for key in ("solved", "proved", "count", "invalid")))

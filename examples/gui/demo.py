@@ -1,6 +1,6 @@
-"""A policy learns to prove what it did on a screen, in a recording of the world's applications.
+"""A policy learns to prove what it did on a screen, in a recording of the world.
 
-    record    a browser goes through mail and settings once; from then on there is none
+    record    a browser goes through the mail program once; from then on there is none
     script    a clumsy user works on the training tasks; its episodes are recorded
     policy    a tokenizer and a small transformer, made from nothing, imitates the script
     train     GRPO with SmartSnap's reward; rules judge the evidence
@@ -38,7 +38,7 @@ from examples.gui.record import record
 from examples.stages import command_line, exit_code, imitating, record_script, small_policy
 
 HERE = Path(__file__).resolve().parent
-KINDS: tuple[Kind, ...] = ("archive", "delete", "set")
+KINDS: tuple[Kind, ...] = ("archive", "delete")
 # Names and numbers are the same token wherever they stand, so that they can be copied.
 WORDS = r"""%s|[\p{L}_]+|[^\p{L}\p{N}]+"""
 # Steps from the first page of an application that are explored beside the ways of the experts.
@@ -49,7 +49,7 @@ SHOWN = {"proved": "proved", "solved": "done", "count": "rounds named", "invalid
 def main() -> int:
     parser = command_line(__doc__, "runs/gui")
     parser.add_argument("--starts", type=int, default=4, help="states of the world to begin in")
-    parser.add_argument("--tasks", type=int, default=48, help="a third of them held out")
+    parser.add_argument("--tasks", type=int, default=32, help="a third of them held out")
     parser.add_argument("--kinds", nargs="+", choices=get_args(Kind), default=KINDS)
     parser.add_argument("--recording", type=Path, help="one of these starts, made before")
     return exit_code(lambda: Demo(parser.parse_args()).run())
