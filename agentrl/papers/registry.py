@@ -27,6 +27,7 @@ class Paper:
         rooms: where that lives, or will live.
         training: the check is a short training or rollout run that shows the claim in the small;
             else it is a property of the method.
+        module: of `agentrl.papers`, where the check is not in the one named like the key.
     """
 
     number: int
@@ -36,11 +37,17 @@ class Paper:
     becomes: str
     rooms: tuple[str, ...]
     training: bool
+    module: str = ""
+
+    @property
+    def where(self) -> str:
+        """Dotted name of the module with the check."""
+        return f"agentrl.papers.{self.module or self.key}"
 
     @property
     def status(self) -> str:
         """ "works" when there is a check of it in `agentrl.papers`, else "not yet"."""
-        return WORKS if find_spec(f"agentrl.papers.{self.key}") else NOT_YET
+        return WORKS if find_spec(self.where) else NOT_YET
 
 
 @dataclass(slots=True)
@@ -112,7 +119,7 @@ def check(key: str, seeds: Sequence[int] = (0, 1, 2)) -> CheckResult:
         raise ConfigError(
             f"{paper.name} ({paper.key}) has no check yet", fix=f"these have one: {able}"
         )
-    module = import_module(f"agentrl.papers.{paper.key}")
+    module = import_module(paper.where)
     run: Callable[[Sequence[int]], Measured] = module.run
     started = time.perf_counter()
     found = run(seeds)

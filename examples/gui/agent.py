@@ -1,7 +1,7 @@
 """A careless user of the world, written as a script: it can use the applications, and proves badly.
 
-It sometimes does the wrong thing, mostly submits from the page that says no more than "done", and
-names rounds by habit: the last one, too many, none, or one that does not exist.
+It sometimes leaves a step out or takes the wrong thing, mostly submits from the page that says no
+more than "done", and names rounds by habit: the last one, too many, none, or one there is not.
 """
 
 from __future__ import annotations
@@ -28,9 +28,17 @@ _TASKS = {
 
 @dataclass(frozen=True)
 class Habits:
-    """Probabilities of what it does."""
+    """Probabilities of what it does.
+
+    Attributes:
+        slips: a step is left out.
+        wrong: another link, button or option is taken.
+        looks: it goes to the page that shows the result.
+        evidence: which rounds it names.
+    """
 
     slips: float = 0.1
+    wrong: float = 0.0
     looks: float = 0.35
     evidence: tuple[tuple[str, float], ...] = (
         ("last", 0.3),
@@ -50,6 +58,8 @@ def careless(seed: int, habits: Habits | None = None) -> Generator[str, str, Non
     for what, name, value in _steps(kind, words):
         if rng.random() < habits.slips:
             continue
+        if habits.wrong and rng.random() < habits.wrong:
+            name, value = _other(seen, what, name, value, rng)
         call = _call(seen, what, name, value)
         if call is None:
             break
@@ -57,6 +67,11 @@ def careless(seed: int, habits: Habits | None = None) -> Generator[str, str, Non
     if rng.random() < habits.looks and (call := _call(seen, "click", _TASKS[kind][1], "")):
         seen = yield call
     yield f'[submit(message="done", evidence={_evidence(seen, habits, rng)})]'
+
+
+def clumsy(seed: int) -> Generator[str, str, None]:
+    """Careless, and takes the wrong thing at times."""
+    yield from careless(seed, Habits(slips=0.06, wrong=0.12))
 
 
 def expert(seed: int) -> Generator[str, str, None]:
@@ -100,6 +115,20 @@ def _steps(kind: str, words: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
         case "remove":
             yield "click", f"{words[0]},", ""
             yield "click", "Remove it", ""
+
+
+def _other(seen: str, what: str, name: str, value: str, rng: random.Random) -> tuple[str, str]:
+    """Another option of the same list, or another element of the same screen; the same when there
+    is none."""
+    screen = seen[seen.rindex("## Round") :]
+    if what == "select":
+        listed = re.search(rf'"{re.escape(name)}" value=.* options: (.*)$', screen, re.MULTILINE)
+        options = listed[1].removesuffix(" focused").split(" | ") if listed else []
+        others = [option for option in options if option != value]
+        return name, rng.choice(others) if others else value
+    names = re.findall(r'^\s*\[\d+\] (?:link|button) "([^"]+)"', screen, re.MULTILINE)
+    others = [other for other in names if what == "click" and not other.startswith(name)]
+    return (rng.choice(others) if others else name), value
 
 
 def _call(seen: str, what: str, name: str, value: str) -> str | None:

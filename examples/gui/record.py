@@ -65,10 +65,16 @@ async def record(
     *,
     attempts: int = 4,
     further: int = 0,
+    depth: int = 6,
     seed: int = 0,
     screenshots: bool = False,
 ) -> Recording:
-    """Walk every task as an expert, and `attempts` times carelessly; then explore."""
+    """Walk every task as an expert, and `attempts` times carelessly; then explore.
+
+    Args:
+        further: steps of exploring, over all states that tasks begin in.
+        depth: how many steps from there they go at most.
+    """
     recording = Recording(folder)
     live = BrowserScreens({"world": SITE}, viewport=VIEWPORT)
     screens = RecordingScreens(live, recording, screenshots=screenshots)
@@ -78,7 +84,7 @@ async def record(
             for attempt in range(attempts):
                 await play(screens, task, careless, derive_seed(seed, task.id, attempt))
         if further:
-            await explore(screens, tasks, max_steps=further, max_depth=6)
+            await explore(screens, tasks, max_steps=further, max_depth=depth)
     finally:
         await screens.close()
     return recording

@@ -23,7 +23,7 @@ def test_all_seventy_two_are_there_and_no_key_is_used_twice():
 
 def test_only_papers_with_a_check_say_that_they_work():
     for paper in list_papers():
-        has_check = find_spec(f"agentrl.papers.{paper.key}") is not None
+        has_check = find_spec(paper.where) is not None
         assert (paper.status == "works") is has_check
 
 
