@@ -14,7 +14,7 @@ CLAIM = (
     "Where one group in a hundred has a success, GRPO stays there; hinted rollouts, learned by "
     "the ratio to the context without the hint, make the policy succeed without it."
 )
-ROLLOUTS = 2000
+ROLLOUTS = 2400
 
 
 def settings() -> GuidanceSettings:

@@ -1,7 +1,7 @@
 """Paper 45, Scaf-GRPO: tiers of written hints; the least that works replaces one failed rollout.
 
 Knowledge tells the first of four moves, planning two, solution three and at last all: twelve levels
-as in the source, one probe of each (a level without a text of its own shows what its tier has told).
+as in the source, one probe of each; a level without a text of its own shows what its tier has told.
 What is learned is learned as it was sampled, hint included.
 """
 
@@ -19,7 +19,7 @@ CLAIM = (
     "Where one group in a hundred has a success, GRPO stays there; with the least written hint "
     "that works, in one rollout of a group, the policy comes to succeed without any."
 )
-ROLLOUTS = 2400
+ROLLOUTS = 4000
 
 
 def settings() -> GuidanceSettings:
