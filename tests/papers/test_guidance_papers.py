@@ -1,18 +1,25 @@
-"""The guidance papers: their numbers hold, and their checks can fail."""
+"""The guidance papers: their numbers hold, and their checks can fail.
+
+Those that train a policy (sage, scaf_grpo, guide, agent_rlvr) take minutes on all seeds:
+`make papers`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from types import ModuleType
 
 import pytest
 
 from agentrl.core import Episode, ToolCall
-from agentrl.guidance import PRESETS
+from agentrl.guidance import PRESETS, GuidanceSettings
 from agentrl.guidance.providers import written
 from agentrl.learner.reference import ReferencePolicy
-from agentrl.papers import check
-from agentrl.papers.kit.doors import DIALS, TURNS, Door, door
+from agentrl.papers import agent_rlvr, check, guide, sage, scaf_grpo
+from agentrl.papers.kit.doors import DIALS, DOORS, MARKS, TURNS, Door, door, marks
+from agentrl.papers.kit.hinted import STAYS, Run, holds
 from agentrl.papers.kit.rollouts import converse
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -46,16 +53,49 @@ def test_the_check_fails_where_the_method_is_broken(
     assert not check(key, seeds=(0,)).passed
 
 
+@pytest.mark.parametrize("key", ["guide", "agent_rlvr"])
+def test_a_trained_check_fails_where_guided_episodes_are_not_learned_from(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset(key, merge={"kind": "none"})(monkeypatch)
+    result = check(key, seeds=(0,))
+    assert not result.passed
+    assert all(row[result.columns.index("after")] <= STAYS for row in result.rows), result.table()
+
+
+def test_the_effect_is_not_there_when_nothing_or_everything_moves() -> None:
+    start = Run(before=0.001, after=0.0, rollouts=1, guided=0, updates=1)
+    risen = replace(start, after=0.9)
+    assert holds(start, risen)
+    assert not holds(start, start)
+    assert not holds(risen, risen)
+    assert not holds(replace(start, before=0.5), risen)
+
+
+@pytest.mark.parametrize("module", [agent_rlvr, guide, sage, scaf_grpo])
+def test_the_trained_checks_use_the_presets_as_they_are(module: ModuleType) -> None:
+    found = module.settings()
+    plain = GuidanceSettings(kind=found.kind)
+    for choice in ("trigger", "placement", "search", "merge", "train", "retirement", "leaks"):
+        assert getattr(found, choice) == getattr(plain, choice)
+
+
 def test_a_door_tells_nothing_before_the_end() -> None:
     """What a policy reads at a wrong dial is what it reads at a right one."""
+    code = [0, 6, 12, 18]
 
-    def play(code: str) -> Episode:
-        calls = [ToolCall(dial, {"mark": mark}) for dial, mark in zip(DIALS, code, strict=True)]
-        return asyncio.run(converse(Door(), door("oak", "aiq"), calls))
+    def play(marks: Sequence[int]) -> Episode:
+        calls = [ToolCall(dial, {"mark": mark}) for dial, mark in zip(DIALS, marks, strict=True)]
+        return asyncio.run(converse(Door(), door(0, code), calls))
 
-    right, wrong = play("aiq"), play("air")
+    right, wrong = play(code), play([0, 6, 12, 19])
     assert right.outcome["resolved"]
     assert not wrong.outcome["resolved"]
-    assert wrong.outcome["step_scores"] == [1, 1, 0]
+    assert wrong.outcome["step_scores"] == [1, 1, 1, 0]
     seen = [[t.results[0].text for t in e.turns] for e in (right, wrong)]
     assert seen[0] == seen[1] == ["turned"] * TURNS
+
+
+def test_no_two_dials_share_a_mark() -> None:
+    every = [mark for n in range(DOORS) for dial in range(len(DIALS)) for mark in marks(n, dial)]
+    assert len(every) == len(set(every)) == DOORS * len(DIALS) * MARKS

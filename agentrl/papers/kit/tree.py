@@ -26,7 +26,7 @@ class Grove:
 
     async def group(self, count: int, seed: int) -> Group:
         """Episodes at one door; nothing opens it."""
-        (found,) = await self.scheduler.collect([door("oak", "aiq")], count, seed=seed)
+        (found,) = await self.scheduler.collect([door(0, (0, 6, 12))], count, seed=seed)
         return found
 
 
@@ -36,7 +36,7 @@ async def grove(seed: int) -> AsyncIterator[Grove]:
     from agentrl.engines import TransformersEngine
     from agentrl.models import tiny_policy, train_tokenizer
 
-    texts = ["Open the oak door.", "turned", "[north(mark='a')]"] * 8
+    texts = ["Open door 0.", "turned", "[north(mark=0)]"] * 8
     policy = tiny_policy(
         train_tokenizer(texts, 320),
         hidden=32,
