@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from agentrl.environments.gui.miniwob.drags import move, rows
 from agentrl.environments.gui.miniwob.hand import Expert, Hand
 from agentrl.environments.gui.miniwob.lookups import phone_book
 
@@ -57,6 +58,21 @@ async def wrong_answer(hand: Hand) -> None:
     await hand.submit()
 
 
+async def largest_first(hand: Hand) -> None:
+    """The smallest goes to the bottom."""
+    items = rows(hand)
+    values = [int(item.name) for item in items]
+    await move(hand, items, values.index(min(values)), len(items) - 1)
+    await hand.submit()
+
+
+async def another_row(hand: Hand) -> None:
+    (name,) = hand.find(r"Drag (\S+) ")
+    items = rows(hand)
+    old = next(nth for nth, item in enumerate(items) if item.name != name)
+    await move(hand, items, old, old + 1)
+
+
 BLUNDERS: dict[str, Expert] = {
     "ascending-numbers": descending_numbers,
     "click-button-sequence": second_button_first,
@@ -65,7 +81,12 @@ BLUNDERS: dict[str, Expert] = {
     "click-test-2": the_other_button,
     "click-test-transfer": the_other_button,
     "copy-paste": submit_at_once,
+    "drag-box": submit_at_once,
+    "drag-items": another_row,
+    "drag-sort-numbers": largest_first,
     "find-greatest": smallest_card,
+    "highlight-text": submit_at_once,
+    "highlight-text-2": submit_at_once,
     "odd-or-even": one_of_each,
     "phone-book": another_detail,
     "read-table-2": wrong_answer,

@@ -57,6 +57,15 @@ class Attempt:
     theirs: Ending
 
     @property
+    def rewards(self) -> tuple[float, float]:
+        return self.ours.reward, self.theirs.reward
+
+    @property
+    def ended(self) -> bool:
+        """Whether the page itself ended the episode in both."""
+        return self.ours.done and self.theirs.done
+
+    @property
     def agrees(self) -> bool:
         """The same instruction, end, reason and raw reward, and a discount where theirs has one."""
         a, b = self.ours, self.theirs
@@ -68,17 +77,22 @@ class Attempt:
 async def compare(ours: Screens, theirs: Screens, name: str, seed: int) -> list[Attempt]:
     """The three attempts of a task in both environments. Raises Missing for one unsolved."""
     wrong, failed = await _wrong(ours, name, seed)
-    late = await asyncio.gather(*(_end(at, name, seed, _let_pass, _SHORT) for at in (ours, theirs)))
+    late = await asyncio.gather(
+        *(ending(at, name, seed, _let_pass, _SHORT) for at in (ours, theirs))
+    )
     return [
-        Attempt(name, "solved", *[await _end(at, name, seed, EXPERTS[name]) for at in (ours, theirs)]),
-        Attempt(name, "wrong", failed, await _end(theirs, name, seed, wrong)),
+        Attempt(
+            name, "solved", *[await ending(at, name, seed, EXPERTS[name]) for at in (ours, theirs)]
+        ),
+        Attempt(name, "wrong", failed, await ending(theirs, name, seed, wrong)),
         Attempt(name, "timed_out", *late),
     ]
 
 
-async def _end(
+async def ending(
     screens: Screens, name: str, seed: int, expert: Expert, limit: float = _LONG
 ) -> Ending:
+    """How one episode ends in which an expert plays. Raises Missing."""
     env = GuiEnvironment(screens, screenshots=False)
     task = miniwob_task(name, seed, seconds=limit)
     begin = time.monotonic()
@@ -99,10 +113,10 @@ async def _wrong(screens: Screens, name: str, seed: int) -> tuple[Expert, Ending
         briefs = await _briefs(screens, name, seed)
         ways = [_misled(name, brief, nth) for nth, brief in enumerate(briefs)]
     for way in ways or [_idle]:
-        ending = await _end(screens, name, seed, way)
-        if ending.done and ending.reward < 1:
+        end = await ending(screens, name, seed, way)
+        if end.done and end.reward < 1:
             break
-    return way, ending
+    return way, end
 
 
 def _misled(name: str, brief: str, nth: int) -> Expert:
@@ -114,6 +128,8 @@ def _misled(name: str, brief: str, nth: int) -> Expert:
             await EXPERTS[name](hand)
         except Missing:
             there = hand.all("checkbox", "radio", "link", "clickable", "button")
+            if not there:
+                return
             await hand.press(there[nth % len(there)])
             if hand.all("button", name="Submit"):
                 await hand.submit()

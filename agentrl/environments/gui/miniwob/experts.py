@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from agentrl.environments.gui.miniwob import forms, lookups
+from agentrl.environments.gui.miniwob import drags, forms, lookups
 from agentrl.environments.gui.miniwob.hand import Expert, Hand, Missing
 
 _COLOURS = {
@@ -78,9 +78,10 @@ async def click_tab(hand: Hand) -> None:
 async def click_tab_link(hand: Hand) -> None:
     """Open one tab after the other until the link is there."""
     wanted = hand.quoted[-1]
-    for tab in (element.name for element in hand.all() if element.name.startswith("Tab #")):
-        if not hand.all("clickable", "link", name=wanted):
-            await hand.click("link", "tab", "listitem", name=tab)
+    for nth in range(len(hand.all("tab"))):
+        await hand.click("tab", nth=nth)
+        if hand.all("clickable", "link", name=wanted):
+            break
     await hand.click("clickable", "link", name=wanted)
 
 
@@ -219,6 +220,7 @@ EXPERTS: dict[str, Expert] = {
     "guess-number": guess_number,
     "navigate-tree": navigate_tree,
     "unicode-test": click_named,
+    **drags.EXPERTS,
     **forms.EXPERTS,
     **lookups.EXPERTS,
 }

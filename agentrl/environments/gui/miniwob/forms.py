@@ -142,7 +142,10 @@ async def search_movies(hand: Hand) -> None:
         if nth is None:
             raise Missing(f"a field for the {label} among {labels}")
         await hand.type(fields[nth], text)
-    await hand.press([e for e in hand.all() if e.name in ("Search", "Submit")][-1])
+    sends = [e for e in hand.all("button", "clickable") if e.name in ("Search", "Submit", "Go!")]
+    if not sends:
+        raise Missing("a button that sends the form")
+    await hand.press(sends[-1])
 
 
 async def form_radio_and_text(hand: Hand) -> None:

@@ -36,27 +36,27 @@ class Hand:
     """An environment in the hands of an expert.
 
     Args:
-        brief: the instruction that is followed.
         text: of round 0.
 
     Attributes:
-        elements: what the last round shows.
-        note: what it says besides.
+        brief: the instruction that is followed; the task's own unless another one is set.
+        elements: what the last round shows; notes: what it says besides.
     """
 
     def __init__(self, env: GuiEnvironment, brief: str, text: str) -> None:
         self.env, self.brief = env, brief
+        self._instruction = " ".join(brief.split()).replace('"', "'")
         self.elements: list[Element] = []
         self.notes: list[str] = []
         self.steps = 0
         self._read(text)
 
     @classmethod
-    async def take(cls, env: GuiEnvironment, task: Task, brief: str | None = None) -> Hand:
-        """Begin the task's episode; `brief` is followed instead of the task's own instruction."""
+    async def take(cls, env: GuiEnvironment, task: Task) -> Hand:
+        """Begin the task's episode."""
         messages = await env.reset(task)
         said, _, text = messages[-1].content.partition(header(0))
-        return cls(env, said.strip() if brief is None else brief, text)
+        return cls(env, said.strip(), text)
 
     @property
     def quoted(self) -> list[str]:
@@ -75,14 +75,13 @@ class Hand:
 
         The page repeats the instruction as its first element, which is left out.
         """
-        instruction = " ".join(self.brief.split()).replace('"', "'")
         return [
             element
             for element in self.elements
             if element.id
             and (not roles or element.role in roles)
             and (name is None or element.name == name.replace('"', "'"))
-            and element.name != instruction
+            and element.name != self._instruction
         ]
 
     def one(self, *roles: str, name: str | None = None, nth: int = 0) -> Element:

@@ -17,7 +17,9 @@ CHECK = (
 )
 # It shows the last reward, and the time that is left.
 HIDDEN = "#reward-display, #click-canvas, #sync-task-cover"
+# What is right of the task is not for the policy, and selecting text must not scroll to it.
 _READY = """new Promise((ready) => {
+  document.documentElement.style.overflowX = 'hidden';
   core.EPISODE_MAX_TIME = %d; core.setDataMode('train'); Math.seedrandom(%d);
   core.startEpisodeReal();
   const look = () => WOB_TASK_READY ? ready() : setTimeout(look, 20);
