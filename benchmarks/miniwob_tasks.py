@@ -96,7 +96,7 @@ async def solved(screens: BrowserScreens, names: list[str], seeds: list[int]) ->
 
 
 async def compared(screens: BrowserScreens, names: list[str], seed: int) -> dict[str, Any]:
-    """Three attempts of each task here and there; `whole` is solved, failed, late, and all agree."""
+    """Three attempts of each task, here and there; a `whole` one is solved, failed and late."""
     official = OfficialScreens()
     whole, unfailed, differ, rows = [], [], [], {}
     begin = time.perf_counter()

@@ -170,6 +170,28 @@ async def test_contexts_share_nothing_and_the_browser_stays(screens: BrowserScre
     assert screens.launches == 1
 
 
+async def test_each_episode_has_a_clipboard_of_its_own(screens: BrowserScreens) -> None:
+    """The browser has one for all."""
+    one, two, three = [await Session(screens).start(notes_task()) for _ in range(3)]
+    try:
+        for session, text in ((one, "mine"), (two, "yours")):
+            await session("type", "textbox Title", text=text)
+            await session("key", keys="Control+a")
+            await session("key", keys="Control+c")
+        for session in (one, two, three):
+            await session("click", "link All notes")
+            await session("back")
+            await session("type", "textbox Title", text="to:")
+            await session("key", keys="Control+v")
+        pasted = [session.text.splitlines()[3] for session in (one, two, three)]
+        assert pasted == [
+            f'[2] textbox "Title" value="to:{text}" focused' for text in ("mine", "yours", "")
+        ]
+    finally:
+        for session in (one, two, three):
+            await session.close()
+
+
 async def test_prepare_brief_over_hide_and_a_standing_clock(screens: BrowserScreens) -> None:
     task = notes_task(
         now="2026-03-01T10:00:00Z",

@@ -98,7 +98,7 @@ class OfficialScreen:
         if self._state["done"]:
             return View("", "", (160, 210), [], over=True)
         said = json.loads(self._ask(f"settled({json.dumps(HIDDEN)})"))
-        _, title, url, width, height, rows = said
+        _, title, url, width, height, rows, _ = said
         elements = [element_of(row) for row in rows]
         return View(title, url, (width, height), elements, self._told.take())
 
