@@ -118,7 +118,7 @@ class BrowserScreen:
         for tab in self._tabs:
             if tab.dialog is not None:
                 await tab.dialog.dismiss()
-                tab.dialog = None
+                tab.dialog, self._dialog = None, None
         return await self._ask(check)
 
     async def memory(self) -> str:
