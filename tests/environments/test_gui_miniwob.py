@@ -102,7 +102,7 @@ SAMPLE = [
     "click-checkboxes",
     "drag-sort-numbers",
     "find-greatest",
-    "highlight-text",
+    "phone-book",
     "unicode-test",
 ]
 
