@@ -166,7 +166,7 @@ async def _judge(
     screens: Screens, x: np.ndarray, y: np.ndarray, reward: Reward, found: Found
 ) -> np.ndarray:
     """float64[N, GROUP] rewards; `found` keeps count of hits and of what they are worth."""
-    hit: np.ndarray = np.asarray(screens.hit(x, y)).all(1)
+    hit = np.asarray(screens.hit(x, y).all(1))
     points = np.stack([x, y], -1) * CELL + CELL // 2  # [N, CLICKS, GROUP, 2]
     episodes = [
         _episode(task, points[n, :, g], bool(hit[n, g]))

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from gui_kit import NOTES, Session, descendants, notes_task
 from PIL import Image as Pictures
 
@@ -155,6 +156,52 @@ async def test_nothing_else_can_be_reached(do: Session, screens: BrowserScreens)
         await screens.open(notes_task(allow=["http://127.0.0.1:9"]))
 
 
+async def test_permissions_are_those_of_the_task(screens: BrowserScreens) -> None:
+    ask = "navigator.permissions.query({name: 'geolocation'}).then((found) => found.state)"
+    states = []
+    for granted in ([], ["geolocation"], []):
+        screen = await screens.open(notes_task(permissions=granted))
+        states.append(await screen.ask(ask))
+        await screen.close()
+    assert states[1] == "granted"
+    assert "granted" not in states[::2]
+
+
+async def test_a_task_reaches_what_the_run_and_itself_allow() -> None:
+    """By navigation, by fetch and by WebSocket."""
+    served = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        served.append(request.path)
+        return web.Response(text="there", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    there = f"http://127.0.0.1:{port}"
+    tried = f"""Promise.all([
+        fetch('{there}/fetched', {{mode: 'no-cors'}}).then(() => 1, () => 0),
+        new Promise((done) => {{ new WebSocket('ws://127.0.0.1:{port}/socket').onclose = done }}),
+    ]).then(() => 1)"""
+    screens = BrowserScreens({"notes": NOTES}, allow=[there])
+    try:
+        for allow in ([], [there]):
+            do = await Session(screens).start(notes_task(allow=allow))
+            assert await do.env._screen.ask(tried) == 1  # type: ignore[union-attr]
+            text = await do("open", url=f"{there}/opened")
+            assert ("cannot be reached" in text) == (not allow)
+            await do.close()
+            if not allow:
+                assert served == []
+        assert {"/fetched", "/socket", "/opened"} <= set(served)
+    finally:
+        await screens.close()
+        await runner.cleanup()
+
+
 async def test_contexts_share_nothing_and_the_browser_stays(screens: BrowserScreens) -> None:
     one, two = [await Session(screens).start(notes_task()) for _ in range(2)]
     stored = {"http://notes.test": {"notes": '["from before"]'}}
@@ -168,6 +215,28 @@ async def test_contexts_share_nothing_and_the_browser_stays(screens: BrowserScre
         for session in (one, two, three):
             await session.close()
     assert screens.launches == 1
+
+
+async def test_each_episode_has_a_clipboard_of_its_own(screens: BrowserScreens) -> None:
+    """The browser has one for all."""
+    one, two, three = [await Session(screens).start(notes_task()) for _ in range(3)]
+    try:
+        for session, text in ((one, "mine"), (two, "yours")):
+            await session("type", "textbox Title", text=text)
+            await session("key", keys="Control+a")
+            await session("key", keys="Control+c")
+        for session in (one, two, three):
+            await session("click", "link All notes")
+            await session("back")
+            await session("type", "textbox Title", text="to:")
+            await session("key", keys="Control+v")
+        pasted = [session.text.splitlines()[3] for session in (one, two, three)]
+        assert pasted == [
+            f'[2] textbox "Title" value="to:{text}" focused' for text in ("mine", "yours", "")
+        ]
+    finally:
+        for session in (one, two, three):
+            await session.close()
 
 
 async def test_prepare_brief_over_hide_and_a_standing_clock(screens: BrowserScreens) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from gui_kit import Session
 
 from agentrl.core import Episode
+from agentrl.environments.gui import GuiEnvironment
 from agentrl.environments.gui.browser import BrowserScreens
 from agentrl.environments.gui.miniwob import (
     MiniWobReward,
@@ -16,10 +20,10 @@ from agentrl.environments.gui.miniwob import (
     miniwob_site,
     miniwob_task,
 )
-from agentrl.environments.gui.miniwob.compare import compare
+from agentrl.environments.gui.miniwob.compare import Attempt, Ending, compare, ending
 from agentrl.environments.gui.miniwob.experts import EXPERTS
-from agentrl.environments.gui.miniwob.hand import Hand
-from agentrl.environments.gui.miniwob.tasks import CHECK
+from agentrl.environments.gui.miniwob.hand import Hand, Missing
+from agentrl.environments.gui.miniwob.official import OfficialScreens
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -48,16 +52,30 @@ async def test_a_seed_gives_the_same_task_again(screens: BrowserScreens) -> None
     assert "Last reward" not in said[0]
 
 
-@pytest.mark.parametrize("name", ["click-dialog", "enter-date", "choose-list", "simple-algebra"])
-async def test_an_expert_gets_the_whole_reward(screens: BrowserScreens, name: str) -> None:
-    screen = await screens.open(miniwob_task(name, 5))
+async def test_every_expert_gets_the_whole_reward(screens: BrowserScreens) -> None:
+    places = asyncio.Semaphore(4)
+
+    async def played(name: str) -> Any:
+        async with places:
+            try:
+                end = await ending(screens, name, 5, EXPERTS[name])
+            except Missing as error:
+                return str(error)
+            return end.done, end.reward
+
+    ends = await asyncio.gather(*map(played, EXPERTS))
+    assert {name: end for name, end in zip(EXPERTS, ends, strict=True) if end != (True, 1)} == {}
+
+
+async def test_an_expert_sees_only_what_the_observation_says(screens: BrowserScreens) -> None:
+    env = GuiEnvironment(screens, screenshots=False, max_elements=3)
     try:
-        hand = await Hand.take(screen)
-        await EXPERTS[name](hand)
-        assert await screen.ask(CHECK) == {"done": True, "reward": 1}
-        assert hand.view.over
+        hand = await Hand.take(env, miniwob_task("click-checkboxes-large", 5))
+        assert len(hand.elements) == 3 < len(env.view.elements)
+        with pytest.raises(Missing):
+            await EXPERTS["click-checkboxes-large"](hand)
     finally:
-        await screen.close()
+        await env.close()
 
 
 async def test_episode_ends_with_the_page_and_is_judged(screens: BrowserScreens) -> None:
@@ -73,12 +91,48 @@ async def test_episode_ends_with_the_page_and_is_judged(screens: BrowserScreens)
         await do.close()
 
 
-@pytest.mark.parametrize("name", ["click-option", "enter-text"])
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def official() -> AsyncIterator[OfficialScreens]:
+    screens = OfficialScreens()
+    yield screens
+    await screens.close()
+
+
+SAMPLE = [
+    "click-checkboxes",
+    "drag-sort-numbers",
+    "find-greatest",
+    "phone-book",
+    "unicode-test",
+]
+
+
+@pytest.mark.parametrize("name", SAMPLE)
 async def test_reward_agrees_with_the_official_environment(
-    screens: BrowserScreens, name: str
+    screens: BrowserScreens, official: OfficialScreens, name: str
 ) -> None:
-    """Solved, wrong and timed out."""
-    attempts = await compare(screens, name, 2)
-    assert [attempt.theirs["reward"] for attempt in attempts][::2] == [1, -1]
-    assert attempts[1].theirs["reward"] < 1
+    attempts = await compare(screens, official, name, 2)
     assert all(attempt.agrees for attempt in attempts), attempts
+    solved, wrong, late = attempts
+    assert (solved.theirs.reward, solved.theirs.decays) == (1, True)
+    assert wrong.theirs.done
+    assert wrong.theirs.reward < 1
+    assert (late.theirs.reward, late.theirs.reason) == (-1, "timed out")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"brief": "Click."},
+        {"done": False},
+        {"reward": 0.9},
+        {"reason": "because"},
+        {"discounted": 1.0},
+        {"discounted": 0.8},
+    ],
+)
+async def test_what_differs_in_any_way_does_not_agree(change: dict[str, Any]) -> None:
+    end = Ending("Press.", True, 1.0, 0.95, None, seconds=1.0, limit=10.0)
+    assert Attempt("x", "solved", end, end).agrees
+    assert not Attempt("x", "solved", end, replace(end, **change)).agrees
+    assert not Attempt("x", "solved", replace(end, **change), end).agrees

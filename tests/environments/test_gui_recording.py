@@ -106,6 +106,38 @@ async def test_parity_holds_and_finds_a_changed_application(
 
 
 @live_test
+async def test_dialogs_are_recorded_with_what_is_under_them(
+    live: BrowserScreens, tmp_path: Path
+) -> None:
+    """The dialog looks the same in both states, and may be answered in two ways."""
+    recorder = RecordingScreens(live, Recording(tmp_path))
+    titles = ("milk", "bread")
+    for title in titles:
+        do = await Session(recorder).start(notes_task())
+        await do("type", "textbox Title", text=title)
+        await do("click", "button Save")
+        for answer in ("Cancel", "OK"):
+            await do("click", "button Clear")
+            await do("click", f"button {answer}")
+        assert "listitem" not in do.text
+        await do.close()
+    recorder.recording.save()
+    recording = Recording.open(tmp_path)
+    assert recording.conflicts == []
+    for title in titles:
+        do = await Session(RecordedScreens(recording)).start(notes_task())
+        await do("type", "textbox Title", text=title)
+        await do("click", "button Save")
+        assert "note: a dialog is open" in await do("click", "button Clear")
+        assert (await do.outcome())["state"] == [f"{title} white  false"], "not as if dismissed"
+        assert f'listitem "{title} white false"' in await do("click", "button Cancel")
+        await do("click", "button Clear")
+        assert "listitem" not in await do("click", "button OK")
+        assert (await do.outcome())["state"] == []
+    assert await parity(recording, live, [notes_task()], walks=2, steps=6) == []
+
+
+@live_test
 async def test_unseen_step_ends_the_episode_with_a_status(folder: Path) -> None:
     do = await Session(RecordedScreens(Recording.open(folder))).start(notes_task())
     text = await do("click", "checkbox Pinned")

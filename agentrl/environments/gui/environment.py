@@ -59,6 +59,13 @@ class GuiEnvironment(Environment):
         """Those that are offered. Raises ConfigError for a name that there is not."""
         return chosen(super().tools, self._offered)
 
+    @property
+    def view(self) -> View:
+        """What the last round shows. Raises InfraError before `reset`."""
+        if self._view is None:
+            raise InfraError("no_screen", "nothing is shown before reset")
+        return self._view
+
     async def reset(self, task: Task) -> list[Message]:
         """Open the screen; the last message ends with round 0."""
         self.task = task

@@ -65,6 +65,8 @@ class View:
         notes: what happened since the last view that the page does not show (a download, ..).
         image: the screenshot, when it was asked for.
         over: the application itself says that the episode has ended.
+        stopped: a dialog is open and the application stands still: it cannot be asked for its state
+            without the dialog being dismissed.
     """
 
     title: str
@@ -74,6 +76,7 @@ class View:
     notes: tuple[str, ...] = ()
     image: Image | None = None
     over: bool = False
+    stopped: bool = False
 
     def find(self, id: int) -> Element:
         """The element with this number. Raises Refused when there is none."""
@@ -206,7 +209,10 @@ class Screen(Protocol):
         ...
 
     async def ask(self, check: str) -> Any:
-        """The value of an end-state check, JSON-able; None where the screen does not know it."""
+        """The value of an end-state check, JSON-able; None where the screen does not know it.
+
+        A dialog that is open is dismissed for it.
+        """
         ...
 
     async def memory(self) -> str:

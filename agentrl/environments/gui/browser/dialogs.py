@@ -42,7 +42,8 @@ class DialogView:
             box = (x, y, min(x + _BUTTON, right), y + _LINE)
             elements.append(Element(number, "button", name, box, depth=1))
         shown = self._image(elements) if image else None
-        return View(self._below.title, self._below.url, self._below.size, elements, (), shown)
+        below = self._below
+        return View(below.title, below.url, below.size, elements, (), shown, stopped=True)
 
     async def act(self, action: Action, view: View) -> bool:
         """Answer or edit it; True once it is closed. Raises Refused for anything else."""

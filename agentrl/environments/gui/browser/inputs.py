@@ -10,7 +10,7 @@ from typing import Any
 from agentrl.environments.gui.browser.tab import Tab, refuse
 from agentrl.environments.gui.screen import Action, Refused, View
 
-_DRAG_STEPS = 8
+DRAG_STEPS = 8
 _WAYS = {"up": (0, -1), "down": (0, 1), "left": (-1, 0), "right": (1, 0)}
 
 Perform = Callable[[Tab, Action, View], Awaitable[str]]
@@ -81,7 +81,7 @@ async def drag(tab: Tab, action: Action, view: View) -> str:
     mouse = tab.page.mouse
     await tab.guard(mouse.move(x, y))
     await tab.guard(mouse.down())
-    await tab.guard(mouse.move(to_x, to_y, steps=_DRAG_STEPS))
+    await tab.guard(mouse.move(to_x, to_y, steps=DRAG_STEPS))
     await tab.guard(mouse.up())
     return ""
 

@@ -261,7 +261,7 @@ globalThis.agentrl = globalThis.agentrl || (() => {
       ]);
       await turn();
     }
-    return JSON.stringify(["", ...view(hidden)]);
+    return JSON.stringify(["", ...view(hidden), agentrlClipboard.taken()]);
   }
 
   function frameShift(element) {

@@ -58,6 +58,7 @@ class BrowserScreen:
         self._downloads: list[dict[str, Any]] = []
         self._begun = self._announced = 0
         self._saving: set[asyncio.Task[None]] = set()
+        self._clipboard = ""
 
     async def start(self) -> None:
         """Open the first page. Raises InfraError when it does not answer."""
@@ -117,7 +118,7 @@ class BrowserScreen:
         for tab in self._tabs:
             if tab.dialog is not None:
                 await tab.dialog.dismiss()
-                tab.dialog = None
+                tab.dialog, self._dialog = None, None
         return await self._ask(check)
 
     async def memory(self) -> str:
@@ -153,7 +154,8 @@ class BrowserScreen:
         if tab.dialog is not None:
             raise Interrupted
         found = await self._settled(tab)
-        title, url, width, height, rows = found
+        title, url, width, height, rows, copied = found
+        self._clipboard = copied or self._clipboard
         elements = [element_of(row) for row in rows]
         shot, over = await asyncio.gather(self._shot(tab, image), self._over(tab))
         if len(self._tabs) > 1:
@@ -215,6 +217,8 @@ class BrowserScreen:
         elif action.kind == "back":
             await self._back(tab)
         else:
+            if action.kind == "key" and "+" in action.text:
+                await tab.inside(f"agentrlClipboard.hold({json.dumps(self._clipboard)})")
             note = await PERFORM[action.kind](tab, action, view)
             if note:
                 self._told.tell(note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -70,7 +71,12 @@ class Sites:
             path = path / "index.html"
         if not path.is_relative_to(folder) or not path.is_file():
             raise web.HTTPNotFound
-        return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
+        answer = web.FileResponse(path, headers={"Cache-Control": "no-cache"})
+        kind = mimetypes.guess_type(path.name)[0] or ""
+        if kind.startswith("text/") or kind.endswith(("javascript", "json", "+xml")):
+            # Without it Chromium takes a page that does not say for windows-1252.
+            answer.headers["Content-Type"] = f"{kind}; charset=utf-8"
+        return answer
 
 
 def folder_of(place: str, relative_to: Path | None = None) -> Path:

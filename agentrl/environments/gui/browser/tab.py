@@ -269,7 +269,8 @@ class PageError(Exception):
 
 @cache
 def page_script() -> str:
-    return files("agentrl.environments.gui.browser").joinpath("page.js").read_text()
+    here = files("agentrl.environments.gui.browser")
+    return "".join(here.joinpath(name).read_text() for name in ("clipboard.js", "page.js"))
 
 
 def refuse(answer: dict[str, Any], what: str) -> None:

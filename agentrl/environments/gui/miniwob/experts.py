@@ -7,12 +7,25 @@ a `Hand` and plays one episode to its end.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 
-from agentrl.environments.gui.miniwob import forms, lookups
-from agentrl.environments.gui.miniwob.hand import Hand, Missing
+from agentrl.environments.gui.miniwob import drags, forms, lookups
+from agentrl.environments.gui.miniwob.hand import Expert, Hand, Missing
 
-Expert = Callable[[Hand], Awaitable[None]]
+_COLOURS = {
+    "black": (0, 0, 0),
+    "blue": (0, 0, 255),
+    "cyan": (0, 255, 255),
+    "grey": (128, 128, 128),
+    "lime": (0, 255, 0),
+    "magenta": (255, 0, 255),
+    "olive": (128, 128, 0),
+    "orange": (255, 165, 0),
+    "pink": (255, 192, 203),
+    "purple": (128, 0, 128),
+    "red": (255, 0, 0),
+    "white": (255, 255, 255),
+    "yellow": (255, 255, 0),
+}
 
 
 async def click_named(hand: Hand) -> None:
@@ -65,9 +78,10 @@ async def click_tab(hand: Hand) -> None:
 async def click_tab_link(hand: Hand) -> None:
     """Open one tab after the other until the link is there."""
     wanted = hand.quoted[-1]
-    for tab in (element.name for element in hand.all() if element.name.startswith("Tab #")):
-        if not hand.all("clickable", "link", name=wanted):
-            await hand.click("link", "tab", "listitem", name=tab)
+    for nth in range(len(hand.all("tab"))):
+        await hand.click("tab", nth=nth)
+        if hand.all("clickable", "link", name=wanted):
+            break
     await hand.click("clickable", "link", name=wanted)
 
 
@@ -88,11 +102,10 @@ async def click_collapsible_link(hand: Hand) -> None:
 
 
 async def click_color(hand: Hand) -> None:
-    """The instruction shows the colour that it names."""
-    boxes = hand.all("area")
-    wanted = next((b.name for b in boxes if b.name.startswith("query-color ")), "")
-    colour = wanted.removeprefix("query-color ")
-    await hand.press(next(b for b in boxes if b.name == colour and b.name != wanted))
+    """A box is said by the colour that it is painted with; the instruction may show one too."""
+    (name,) = hand.find(r"Click on the (\w+) colored box")
+    colour = f"rgb({', '.join(map(str, _COLOURS[name]))})"
+    await hand.click("area", name=colour)
 
 
 async def focus_text(hand: Hand) -> None:
@@ -162,7 +175,7 @@ async def generate_number(hand: Hand) -> None:
 
 async def guess_number(hand: Hand) -> None:
     low, high = 0, 9
-    while low <= high and not hand.view.over:
+    while low <= high:
         guess = (low + high) // 2
         await hand.fill(str(guess))
         await hand.submit()
@@ -207,6 +220,7 @@ EXPERTS: dict[str, Expert] = {
     "guess-number": guess_number,
     "navigate-tree": navigate_tree,
     "unicode-test": click_named,
+    **drags.EXPERTS,
     **forms.EXPERTS,
     **lookups.EXPERTS,
 }

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import calendar
 import re
-from collections.abc import Awaitable, Callable
 
-from agentrl.environments.gui.miniwob.hand import Hand, Missing
-from agentrl.environments.gui.screen import Action
+from agentrl.environments.gui.miniwob.hand import Expert, Hand, Missing
 
 _MONTHS = tuple(calendar.month_name)[1:]
 
@@ -60,7 +58,7 @@ async def choose_date(hand: Hand) -> None:
     await hand.click("textbox")
     for _ in range(12):
         await hand.wait(0.1)
-        shown = [e.name.split()[0] for e in hand.view.elements if e.name.split()[:1]]
+        shown = [e.name.split()[0] for e in hand.elements if e.name.split()[:1]]
         current = next((name for name in shown if name in _MONTHS), None)
         if current is None:
             raise Missing("the calendar")
@@ -68,6 +66,11 @@ async def choose_date(hand: Hand) -> None:
             break
         await hand.click(name="Prev")
     await hand.click("link", "clickable", name=str(int(day)))
+    for _ in range(10):
+        # It fades out over the button.
+        if not hand.all(name="Prev"):
+            break
+        await hand.wait(0.2)
     await hand.submit()
 
 
@@ -112,7 +115,11 @@ async def copy_paste(hand: Hand) -> None:
     nth = 0
     if len(areas) > 1:
         nth = ("1st", "2nd", "3rd").index(hand.find(r"from the (\w+) text area")[0])
-    await hand.type(next(f for f in fields if not f.value), areas[nth].value or "")
+    await hand.press(areas[nth])
+    await hand.key("Control+a")
+    await hand.key("Control+c")
+    await hand.press(next(f for f in hand.all("textbox") if not f.value))
+    await hand.key("Control+v")
     await hand.submit()
 
 
@@ -135,7 +142,10 @@ async def search_movies(hand: Hand) -> None:
         if nth is None:
             raise Missing(f"a field for the {label} among {labels}")
         await hand.type(fields[nth], text)
-    await hand.press([e for e in hand.all() if e.name in ("Search", "Submit")][-1])
+    sends = [e for e in hand.all("button", "clickable") if e.name in ("Search", "Submit", "Go!")]
+    if not sends:
+        raise Missing("a button that sends the form")
+    await hand.press(sends[-1])
 
 
 async def form_radio_and_text(hand: Hand) -> None:
@@ -164,8 +174,8 @@ async def sign_agreement(hand: Hand) -> None:
     name, button = hand.quoted[:2]
     box = hand.one("textbox")
     for _ in range(10):
-        view = await hand.act(Action("scroll", box.id, text="down", amount=1000))
-        if any("does not scroll" in note for note in view.notes):
+        await hand.call("scroll", direction="down", element=box.id, amount=1000)
+        if any("does not scroll" in note for note in hand.notes):
             break
     await hand.type(hand.one("textbox", name="Name"), name)
     await hand.submit(button)
@@ -182,7 +192,7 @@ def _expression(hand: Hand, pattern: str) -> tuple[str, ...]:
 def _label_of(hand: Hand, box: tuple[int, int, int, int]) -> str:
     """The text nearest to the left of a field, or above it."""
     best, nearest = "", 10**6
-    for element in hand.view.elements:
+    for element in hand.elements:
         left, top, _, bottom = element.box
         if element.role in ("textbox", "button") or element.box == box or top > box[3]:
             continue
@@ -192,7 +202,7 @@ def _label_of(hand: Hand, box: tuple[int, int, int, int]) -> str:
     return best
 
 
-EXPERTS: dict[str, Callable[[Hand], Awaitable[None]]] = {
+EXPERTS: dict[str, Expert] = {
     "choose-date": choose_date,
     "choose-date-easy": choose_date,
     "choose-date-medium": choose_date,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 
-from agentrl.environments.gui.miniwob.hand import Hand, Missing
+from agentrl.environments.gui.miniwob.hand import Expert, Hand, Missing
 
 
 async def buy_ticket(hand: Hand) -> None:
@@ -37,7 +36,7 @@ async def read_table(hand: Hand) -> None:
 
 async def read_table_2(hand: Hand) -> None:
     """The labels of the form are keys of the table."""
-    keys = [e.name.rstrip(":") for e in hand.view.elements if e.name.endswith(":")]
+    keys = [e.name.rstrip(":") for e in hand.elements if e.name.endswith(":")]
     for nth, key in enumerate(keys):
         await hand.fill(_cell_of(hand, key), nth=nth)
     await hand.submit()
@@ -84,7 +83,7 @@ def _cell_of(hand: Hand, key: str) -> str:
     return cells[cells.index(key) + 1]
 
 
-EXPERTS: dict[str, Callable[[Hand], Awaitable[None]]] = {
+EXPERTS: dict[str, Expert] = {
     "buy-ticket": buy_ticket,
     "find-word": find_word,
     "phone-book": phone_book,

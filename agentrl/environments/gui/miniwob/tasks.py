@@ -10,11 +10,16 @@ from agentrl.core import ConfigError, Episode, Score, Task
 
 SITE = "miniwob"
 SIZE = (160, 210)
-# WOB_REWARD_GLOBAL decays with the time taken; the raw one is what the task says.
-CHECK = "({done: WOB_DONE_GLOBAL, reward: WOB_RAW_REWARD_GLOBAL})"
+# "reward" is what the task says; "discounted" decays with the time taken, where the task wants it.
+CHECK = (
+    "({done: WOB_DONE_GLOBAL, reward: WOB_RAW_REWARD_GLOBAL, discounted: WOB_REWARD_GLOBAL, "
+    "reason: WOB_REWARD_REASON ?? null})"
+)
 # It shows the last reward, and the time that is left.
 HIDDEN = "#reward-display, #click-canvas, #sync-task-cover"
+# What is right of the task is not for the policy, and selecting text must not scroll to it.
 _READY = """new Promise((ready) => {
+  document.documentElement.style.overflowX = 'hidden';
   core.EPISODE_MAX_TIME = %d; core.setDataMode('train'); Math.seedrandom(%d);
   core.startEpisodeReal();
   const look = () => WOB_TASK_READY ? ready() : setTimeout(look, 20);
@@ -57,7 +62,7 @@ def miniwob_task(name: str, seed: int, *, seconds: float = 1000.0) -> Task:
         environment="gui",
         payload=payload,
         reference={"check": CHECK},
-        metadata={"name": name, "seed": seed},
+        metadata={"name": name, "seed": seed, "seconds": seconds},
     )
 
 

@@ -7,7 +7,7 @@ A recording is a folder that can be shipped, read and diffed:
     transitions.jsonl     one a line, sorted: {"from", "action", "to"} and, where there are any,
                           "notes", "refused" (the screen did not do it, and why)
     nodes/ID.json         {"title", "url", "size", "over", "checks", "memory", "screenshot",
-                          "elements": one a line}
+                          "stopped" (true, where a dialog is open), "elements": one a line}
     screenshots/SHA.png
 
 A node's ID is the digest of all that it shows and of what the application remembers, so the same
@@ -235,6 +235,7 @@ def _node_text(node: Node) -> str:
         "checks": node.checks,
         "memory": node.memory,
         "screenshot": node.screenshot,
+        **({"stopped": True} if node.view.stopped else {}),
     }
     lines = [f" {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}," for k, v in head.items()]
     rows = [f"  {json.dumps(_row(e), ensure_ascii=False)}" for e in node.view.elements]
@@ -249,6 +250,7 @@ def _node(id: str, row: dict[str, Any]) -> Node:
     ]
     width, height = row["size"]
     view = View(row["title"], row["url"], (width, height), elements, over=row["over"])
+    view.stopped = row.get("stopped", False)
     return Node(id, view, row["checks"], row["memory"], row["screenshot"])
 
 

@@ -73,7 +73,7 @@ class RecordingScreen:
     async def start(self) -> None:
         """Write down where the task's scene begins."""
         view = await self._live.look(image=self._screenshots)
-        self.node = await self._note(view)
+        self.node = await self._note(view, "")
         wanted = screen_task(self._task)
         brief = await self._live.brief()
         scene = wanted.model_dump(mode="json", exclude_defaults=True)
@@ -81,7 +81,8 @@ class RecordingScreen:
 
     async def look(self, *, image: bool) -> View:
         view = await self._live.look(image=image or self._screenshots)
-        self.node = await self._note(view)
+        if self.node is None or not view.stopped:
+            self.node = await self._note(view, "")
         return view
 
     async def act(self, action: Action, *, image: bool) -> View:
@@ -93,7 +94,7 @@ class RecordingScreen:
         except Refused as error:
             self._connect(before, key, Edge(before.id, refused=str(error)))
             raise
-        self.node = await self._note(view)
+        self.node = await self._note(view, f"{before.id} {key}")
         self._connect(before, key, Edge(self.node.id, view.notes))
         return view
 
@@ -112,7 +113,13 @@ class RecordingScreen:
     async def close(self) -> None:
         await self._live.close()
 
-    async def _note(self, view: View) -> Node:
+    async def _note(self, view: View, way: str) -> Node:
+        """The node of a view; `way` is how one came to it.
+
+        What is under a dialog cannot be asked; it is what the way there made of it.
+        """
+        if view.stopped:
+            return self._recording.add(view, {}, f"dialog {way}")
         checks = {check: await self._live.ask(check) for check in self._checks}
         return self._recording.add(view, checks, await self._live.memory())
 

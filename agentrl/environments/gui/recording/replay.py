@@ -60,7 +60,7 @@ class RecordedScreen:
     ) -> None:
         self._recording, self._brief, self._task = recording, brief, task
         self._source, self._extend = live, extend
-        self.node, self._past = node, [node.id]
+        self.node = self._begin = node
         self._done: list[Action] = []
         self._live: Screen | None = None
 
@@ -97,14 +97,15 @@ class RecordedScreen:
     async def ask(self, check: str) -> Any:
         if self._live is not None:
             return await self._live.ask(check)
-        if check not in self.node.checks:
+        node = self._dismissed()
+        if check not in node.checks:
             raise InfraError(
                 "check_not_recorded",
                 f"the recording has no value of the check {check!r}",
                 where=f"task {self._task.id}",
                 fix="record with the checks of all tasks",
             )
-        return self.node.checks[check]
+        return node.checks[check]
 
     async def memory(self) -> str:
         return await self._live.memory() if self._live is not None else self.node.memory
@@ -118,6 +119,16 @@ class RecordedScreen:
         if live is not None:
             await live.close()
 
+    def _dismissed(self) -> Node:
+        """Where one is once the dialog that may be open is dismissed; as far as it was recorded."""
+        node = self.node
+        if not node.view.stopped:
+            return node
+        buttons = [e for e in node.view.elements if e.role == "button"]
+        key = str(Action("click", buttons[-1].id))
+        edge = self._recording.edges.get(node.id, {}).get(key)
+        return node if edge is None else self._recording.nodes[edge.to]
+
     def _shown(self, image: bool, notes: tuple[str, ...]) -> View:
         shot = self._recording.image(self.node) if image else None
         return replace(self.node.view, notes=notes, image=shot)
@@ -128,7 +139,7 @@ class RecordedScreen:
             raise Unseen(f"the recording does not know where {key} leads from here")
         live = await self._source.open(self._task)
         if self._extend:
-            live = RecordingScreen(live, self._recording, self._task, list(self.node.checks))
+            live = RecordingScreen(live, self._recording, self._task, list(self._begin.checks))
             await live.start()
         try:
             view = await live.look(image=False)
