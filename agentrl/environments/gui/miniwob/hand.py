@@ -10,6 +10,8 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from agentrl.core import Task, ToolCall, Turn
 from agentrl.environments.gui.environment import GuiEnvironment
 from agentrl.environments.gui.rounds import header
@@ -20,6 +22,8 @@ _LINE = re.compile(
     r'(?P<depth> *)(?:\[(?P<id>\d+)\] )?(?P<role>[\w-]+)(?: "(?P<name>[^"]*)")?'
     r'(?: value="(?P<value>[^"]*)")?(?: options: (?P<options>.*?))?(?P<states>(?: [a-z]+)*)'
 )
+
+_NOTHING = np.zeros(0, np.float32)
 
 Expert = Callable[["Hand"], Awaitable[None]]
 
@@ -105,7 +109,7 @@ class Hand:
         """
         if self.env.done:
             raise Over
-        turn = Turn([], [], "", [ToolCall(tool, arguments, f"call{self.steps}")])
+        turn = Turn(_NOTHING, _NOTHING, "", [ToolCall(tool, arguments, f"call{self.steps}")])
         self.steps += 1
         await self.env.step(turn)
         (result,) = turn.results

@@ -67,7 +67,7 @@ class OfficialScreens:
         made: Any = load_env_creator(gymnasium.spec(f"miniwob/{name}-v1").entry_point)
         first = self._instance
 
-        class Sharing(made):  # type: ignore[misc]
+        class Sharing(made):
             def _hard_reset_instance(self) -> None:
                 if first is None:
                     super()._hard_reset_instance()
