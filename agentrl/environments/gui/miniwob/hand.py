@@ -157,7 +157,9 @@ class Hand:
             rows = rows[1:]
         self.notes = [row.removeprefix("note: ") for row in rows[1:] if row.startswith("note: ")]
         boxes = [element.box for element in self.env.view.elements]
-        self.elements = elements_of(rows[1 + len(self.notes) :], boxes)
+        # The last row may say how many more there are.
+        rows = [row for row in rows[1 + len(self.notes) :] if not row.startswith("... ")]
+        self.elements = elements_of(rows, boxes)
 
 
 async def play(hand: Hand, expert: Expert) -> None:
