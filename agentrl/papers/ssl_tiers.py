@@ -149,7 +149,7 @@ async def train(reward: Reward, seed: int) -> Found:
         said = chances[0].gather(2, x) + chances[1].gather(2, y)
         loss = -(torch.as_tensor(advantages, dtype=torch.float32) * said.sum(1)).mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     found.silent = float(np.mean(silent[:EARLY]))
     found.success = _success(policy, Screens.draw(rng, HELD_OUT))
@@ -166,7 +166,7 @@ async def _judge(
     screens: Screens, x: np.ndarray, y: np.ndarray, reward: Reward, found: Found
 ) -> np.ndarray:
     """float64[N, GROUP] rewards; `found` keeps count of hits and of what they are worth."""
-    hit = screens.hit(x, y).all(1)
+    hit = np.asarray(screens.hit(x, y).all(1))
     points = np.stack([x, y], -1) * CELL + CELL // 2  # [N, CLICKS, GROUP, 2]
     episodes = [
         _episode(task, points[n, :, g], bool(hit[n, g]))
