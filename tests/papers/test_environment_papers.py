@@ -12,7 +12,6 @@ from agentrl.environments import beam, chain, choices, maze
 from agentrl.environments.sql import environment as sql_environment
 from agentrl.papers import check, cm2, cosine_verifier, logic_llama
 from agentrl.rewards import search
-from agentrl.rewards.evidence import reward as evidence
 from agentrl.rewards.process import tiers
 from agentrl.rewards.verifiers.base import Item
 from agentrl.rewards.verifiers.numbers import Quantity
@@ -77,12 +76,6 @@ def one_tier(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tiers, "tier", lambda *_: 0.0)
 
 
-def gullible(patch: pytest.MonkeyPatch) -> None:
-    """A judge who believes whatever is handed in, rounds named or not."""
-    patch.setattr(evidence, "read_submission", lambda _: evidence.Submission())
-    patch.setattr(evidence, "decided", lambda _: 1.0)
-
-
 BROKEN: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "ariadne": exact_only,
     "r_horizon": wrong_gold,
@@ -94,7 +87,6 @@ BROKEN: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "long_rlvr": no_precision,
     "veri_r1": no_evidence,
     "cm2": no_credit,
-    "smartsnap": gullible,
     "ssl": one_tier,
 }
 
