@@ -17,7 +17,7 @@ CLAIM = (
     "Where one group in a hundred has a success, reinforcement learning from verifiable rewards "
     "stays there; with guidance after failure the policy comes to succeed without any."
 )
-ROLLOUTS = 2000
+ROLLOUTS = 1600
 
 
 def settings() -> GuidanceSettings:

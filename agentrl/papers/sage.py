@@ -19,7 +19,7 @@ CLAIM = (
     "Where one group in a hundred has a success, GRPO stays there; with hints of its own, level "
     "by level, the policy comes to succeed without any."
 )
-ROLLOUTS = 2400
+ROLLOUTS = 2000
 TIER = {"kind": "self", "levels": len(TIERS), "answer": "text", "prompt": TUTOR, "tokens": 24}
 
 

@@ -1,6 +1,6 @@
 """The guidance papers: their numbers hold, and their checks can fail.
 
-Those that train a policy (sage, scaf_grpo, guide, agent_rlvr) take minutes on all seeds:
+Those that train a policy (sage, guide, agent_rlvr) take minutes on all seeds:
 `make papers`.
 """
 
@@ -17,7 +17,7 @@ from agentrl.core import Episode, ToolCall
 from agentrl.guidance import PRESETS, GuidanceSettings
 from agentrl.guidance.providers import written
 from agentrl.learner.reference import ReferencePolicy
-from agentrl.papers import agent_rlvr, check, guide, sage, scaf_grpo
+from agentrl.papers import agent_rlvr, check, guide, sage
 from agentrl.papers.kit.doors import DIALS, DOORS, MARKS, TURNS, Door, door, marks
 from agentrl.papers.kit.hinted import STAYS, Run, holds
 from agentrl.papers.kit.rollouts import converse
@@ -72,7 +72,7 @@ def test_the_effect_is_not_there_when_nothing_or_everything_moves() -> None:
     assert not holds(replace(start, before=0.5), risen)
 
 
-@pytest.mark.parametrize("module", [agent_rlvr, guide, sage, scaf_grpo])
+@pytest.mark.parametrize("module", [agent_rlvr, guide, sage])
 def test_the_trained_checks_use_the_presets_as_they_are(module: ModuleType) -> None:
     found = module.settings()
     plain = GuidanceSettings(kind=found.kind)

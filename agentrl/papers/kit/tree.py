@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agentrl.core import Group, derive_seed
 from agentrl.episodes import Scheduler
 from agentrl.guidance import Means
-from agentrl.papers.kit.doors import door, runner
+from agentrl.papers.kit.doors import door, moves, runner
 
 if TYPE_CHECKING:
     from agentrl.engines import TransformersEngine
@@ -26,7 +26,9 @@ class Grove:
 
     async def group(self, count: int, seed: int) -> Group:
         """Episodes at one door; nothing opens it."""
-        (found,) = await self.scheduler.collect([door(0, (0, 6, 12))], count, seed=seed)
+        code = (0, 6, 12)
+        task = replace(door(0, code), reference={"plan": moves(code)})
+        (found,) = await self.scheduler.collect([task], count, seed=seed)
         return found
 
 
