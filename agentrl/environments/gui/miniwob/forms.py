@@ -132,16 +132,19 @@ async def odd_or_even(hand: Hand) -> None:
 
 
 async def search_movies(hand: Hand) -> None:
-    """Fields are named by their labels, in one order or another."""
+    """Fields are named by their labels, in one order or another; the year is in the one left."""
     genre, name, year = hand.find(r"for (.*) movies directed by (.*) from year (\d+)")
     wanted = {"genre": genre, "director": name, "year": year}
+    filled: list[int] = []
     for label, text in wanted.items():
         fields = hand.all("textbox")
         labels = [_label_of(hand, field.box) or field.name for field in fields]
-        nth = next((i for i, said in enumerate(labels) if label in said.lower()), None)
-        if nth is None:
+        left = [i for i in range(len(fields)) if i not in filled]
+        found = [i for i in left if label == "year" or label in labels[i].lower()]
+        if not found:
             raise Missing(f"a field for the {label} among {labels}")
-        await hand.type(fields[nth], text)
+        filled.append(found[0])
+        await hand.type(fields[found[0]], text)
     sends = [e for e in hand.all("button", "clickable") if e.name in ("Search", "Submit", "Go!")]
     if not sends:
         raise Missing("a button that sends the form")
