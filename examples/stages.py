@@ -85,7 +85,7 @@ def imitating(config: RunConfig, recorded: Path) -> RunConfig:
 
 
 def small_policy(tokenizer: PreTrainedTokenizerFast, seed: int) -> Policy:
-    """About a fifth of a million fresh weights: it can copy what it reads, and little else."""
+    """About a third of a million fresh weights: it can copy what it reads, and little else."""
     return tiny_policy(
         tokenizer,
         hidden=96,
