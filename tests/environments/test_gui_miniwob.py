@@ -52,7 +52,7 @@ async def test_a_seed_gives_the_same_task_again(screens: BrowserScreens) -> None
     assert "Last reward" not in said[0]
 
 
-async def test_every_expert_gets_the_whole_reward(screens: BrowserScreens) -> None:
+async def test_experts_get_the_whole_reward(screens: BrowserScreens) -> None:
     places = asyncio.Semaphore(4)
 
     async def played(name: str) -> Any:
@@ -63,8 +63,10 @@ async def test_every_expert_gets_the_whole_reward(screens: BrowserScreens) -> No
                 return str(error)
             return end.done, end.reward
 
-    ends = await asyncio.gather(*map(played, EXPERTS))
-    assert {name: end for name, end in zip(EXPERTS, ends, strict=True) if end != (True, 1)} == {}
+    # A third of them, which takes 25 s; benchmarks/miniwob_tasks.py plays all.
+    names = sorted(EXPERTS)[::3]
+    ends = await asyncio.gather(*map(played, names))
+    assert {name: end for name, end in zip(names, ends, strict=True) if end != (True, 1)} == {}
 
 
 async def test_an_expert_sees_only_what_the_observation_says(screens: BrowserScreens) -> None:
@@ -101,9 +103,7 @@ async def official() -> AsyncIterator[OfficialScreens]:
 SAMPLE = [
     "click-checkboxes",
     "drag-sort-numbers",
-    "find-greatest",
     "phone-book",
-    "unicode-test",
 ]
 
 
