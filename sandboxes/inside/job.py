@@ -16,7 +16,7 @@ class Job:
     def __init__(self, number: int, spec: dict[str, Any]) -> None:
         self.number = number
         self.pid = 0
-        self.out = self.err = self.stdin = self.said = -1
+        self.out = self.err = self.stdin = -1
         self.pending = bytearray()
         self.stdin_ended = False
         self.started = time.monotonic()
@@ -54,21 +54,6 @@ class Job:
             self.err = -1
         self.tail = (self.tail + data)[-4096:]
         return bool(data)
-
-    def read_code(self) -> None:
-        """What its shell says of the script; nothing of a shell that died."""
-        data = os.read(self.said, 64)
-        if data:
-            # What the agent writes there in its shell's name is believed, and no number is 255.
-            self.code = int(data) if data.strip().isdigit() else 255
-        else:
-            self.disown()
-
-    def disown(self) -> None:
-        """No more is heard from its shell: that is dead, or about to be."""
-        if self.said >= 0:
-            os.close(self.said)
-            self.said = -1
 
     def result(self) -> bytes:
         fields = {

@@ -13,7 +13,7 @@ import resource
 import signal
 import stat
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from agentrl.sandboxes.inside import processes
 from agentrl.sandboxes.inside.agent import become_agent
@@ -22,38 +22,9 @@ from agentrl.sandboxes.inside.zygote import Zygote
 
 # The OOM killer must choose the agent's processes, not the supervisor.
 PREFIX = "echo 500 >/proc/self/oom_score_adj; "
-# Each command has a subshell of its own, which is forked while nobody waits for it; to start a bash
-# takes twice as long.
-READ_SCRIPTS = PREFIX + (
-    'while :; do (IFS= read -r -d "" -u 3 c || { kill $$; exit; }; exec 3<&- 4>&-; '
-    'cd "$PWD" 2>/dev/null; eval "$c"); echo $? >&4; done'
-)
+READ_SCRIPT = PREFIX + 'IFS= read -r -d "" -u 3 c; exec 3<&-; eval "$c"'
 EXEC_PROGRAM = PREFIX + 'exec "$@"'
 SH_READ_SCRIPT = 'exec sh -c "$(cat <&3)" 3<&-'
-
-
-class Shell(NamedTuple):
-    """One that waits for scripts: its output, where they are written (each ended by a zero byte),
-    and where it says what came of each. `said` is -1 where it takes one script only, to its end.
-    """
-
-    pid: int
-    out: int
-    script: int
-    said: int
-
-    def spoke(self) -> bool:
-        """Whether it said something, or died, since it began to wait."""
-        try:
-            os.read(self.said, 64)
-        except OSError:
-            return False
-        return True
-
-    def close(self) -> None:
-        for fd in self[1:]:
-            if fd >= 0:
-                os.close(fd)
 
 
 class Spawner:
@@ -76,21 +47,17 @@ class Spawner:
             os.setgroups([])
             self._open_folders()
 
-    def shell(self) -> Shell:
-        """A shell waiting for scripts."""
+    def shell(self) -> tuple[int, int, int]:
+        """A shell waiting for its script on descriptor 3: (pid, output, script)."""
         out, out_writer = os.pipe()
         script_reader, script = os.pipe()
         null = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
-        theirs = _dup((out_writer, 1), (out_writer, 2), (script_reader, 3))
-        if not self.bash:
-            with _pipes((out, script), (out_writer, script_reader)):
-                pid = self._spawn(["sh", "-c", SH_READ_SCRIPT], None, [null, *theirs])
-            return Shell(pid, out, script, -1)
-        said, said_writer = os.pipe()
-        with _pipes((out, script, said), (out_writer, script_reader, said_writer)):
-            argv = ["bash", "-c", READ_SCRIPTS, "bash"]
-            pid = self._spawn(argv, None, [null, *theirs, *_dup((said_writer, 4))])
-        return Shell(pid, out, script, said)
+        argv = ["bash", "-c", READ_SCRIPT, "bash"] if self.bash else ["sh", "-c", SH_READ_SCRIPT]
+        with _pipes((out, script), (out_writer, script_reader)):
+            pid = self._spawn(
+                argv, None, [null, *_dup((out_writer, 1), (out_writer, 2), (script_reader, 3))]
+            )
+        return pid, out, script
 
     def program(self, argv: list[str], cwd: str | None) -> tuple[int, int, int, int]:
         """A program that stays: (pid, stdout, stderr, stdin)."""

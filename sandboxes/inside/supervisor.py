@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 from agentrl.sandboxes.inside import processes
 from agentrl.sandboxes.inside.calls import CALLS, filter_calls
 from agentrl.sandboxes.inside.job import CHUNK, Job
-from agentrl.sandboxes.inside.spawning import Shell, Spawner
+from agentrl.sandboxes.inside.spawning import Spawner
 from agentrl.sandboxes.inside.stream import HIGH, Stream, join
 
 STDIN_LIMIT = 64 << 20
@@ -48,8 +48,8 @@ class Supervisor:
         self.survivors: dict[int, bytes | None] = {}
         self.discard: list[int] = []
         self.stream = Stream(self.handle, self.stop)
-        self.warm: dict[int, Shell] = {}
-        """Those that wait, by pid."""
+        self.warm: dict[int, tuple[int, int]] = {}
+        """Shells that wait for their script: pid -> output, script."""
         self.prepared = False
         self.wake, wake_writer = os.pipe()
         for fd in (self.wake, wake_writer):
@@ -130,42 +130,33 @@ class Supervisor:
             job.pid, job.out, job.err, job.stdin = pipes
         else:
             self.prepared = False
-            job.pid, job.out, job.stdin, job.said = self.take()
+            if self.warm:
+                # The oldest, which has had the most time to start.
+                job.pid = next(iter(self.warm))
+                job.out, job.stdin = self.warm.pop(job.pid)
+            else:
+                job.pid, job.out, job.stdin = self.spawner.shell()
             job.pending += spec["command"].encode("utf-8", "surrogateescape")
-            job.pending += b"\0" * (job.said >= 0)
-            job.stdin_ended = job.said < 0
+            job.stdin_ended = True
             job.feed()
-
-    def take(self) -> Shell:
-        """The shell that has waited longest, and said nothing meanwhile."""
-        while self.warm:
-            shell = self.warm.pop(next(iter(self.warm)))
-            if not shell.spoke():
-                return shell
-            self.end_shell(shell.pid)
-            shell.close()
-        return self.spawner.shell()
-
-    def end_shell(self, pid: int) -> None:
-        for each in processes.tree([pid], {}):
-            processes.kill(each)
 
     def prepare(self) -> None:
         """One more shell that waits for its command, until there are enough."""
         self.prepared = len(self.warm) >= SHELLS
         if not self.prepared:
             try:
-                shell = self.spawner.shell()
-                self.warm[shell.pid] = shell
+                pid, *pipes = self.spawner.shell()
+                self.warm[pid] = (pipes[0], pipes[1])
             except OSError:
                 self.prepared = True
 
     def cool(self) -> None:
         """No shell waits any more: what killed a command may have hit the shells as well, and one
         that is about to die would take the next command with it."""
-        for shell in self.warm.values():
-            self.end_shell(shell.pid)
-            shell.close()
+        for pid, pipes in self.warm.items():
+            processes.kill(pid)
+            for fd in pipes:
+                os.close(fd)
         self.warm, self.prepared = {}, False
 
     def pump(self, job: Job) -> bool:
@@ -199,29 +190,13 @@ class Supervisor:
         del self.jobs[job.number]
         self.stream.send(b"X", job.number, job.result())
         self.stream.flush()
-        if not self.keep(job):
-            if job.said >= 0:
-                self.end_shell(job.pid)
-            for fd in (job.stdin, job.said):
-                if fd >= 0:
-                    os.close(fd)
-            # A background program that goes on writing must not die of a closed pipe.
-            self.discard += [fd for fd in (job.out, job.err) if fd >= 0]
+        if job.stdin >= 0:
+            os.close(job.stdin)
+        # A background program that goes on writing must not die of a closed pipe.
+        self.discard += [fd for fd in (job.out, job.err) if fd >= 0]
         while len(self.discard) > DISCARDED_PIPES:
             os.close(self.discard.pop(0))
-
-    def keep(self, job: Job) -> bool:
-        """Let the shell of a finished job wait for the next one, where nothing that the job
-        started may still write to its pipes. Notes what survives."""
-        busy = {job.pid, *(other.pid for other in self.jobs.values())}
-        before = self.survivors
-        left = [pid for pid in self.below() if pid not in busy]
-        self.survivors = dict(processes.tree(left, {}))
-        clean = all(before.get(pid) == start for pid, start in self.survivors.items())
-        if job.said < 0 or job.out < 0 or job.truncated or job.pending or not clean:
-            return False
-        self.warm[job.pid] = Shell(job.pid, job.out, job.stdin, job.said)
-        return True
+        self.survivors = dict(processes.tree(self.below(), {}))
 
     # Ending processes.
 
@@ -232,7 +207,6 @@ class Supervisor:
 
     def kill_job(self, job: Job) -> None:
         """End all that the job started, wherever it moved to; older survivors stay."""
-        job.disown()
         keep = dict(self.survivors)
         keep.pop(job.pid, None)
         keep.update(
@@ -293,11 +267,9 @@ class Supervisor:
                 return
             if pid == self.spawner.zygote.pid:
                 self.spawner.zygote.end()
-            if pid in self.warm:
-                self.warm.pop(pid).close()
+            for fd in self.warm.pop(pid, ()):
+                os.close(fd)
             for job in self.jobs.values():
-                if job.pid == pid:
-                    job.disown()
                 if job.pid == pid and job.code is None:
                     killed = os.WIFSIGNALED(status)
                     job.code = 128 + os.WTERMSIG(status) if killed else os.WEXITSTATUS(status)
@@ -307,7 +279,7 @@ class Supervisor:
     def reset(self, number: int) -> None:
         problem = "" if self.kill_all() else "processes are left"
         for job in self.jobs.values():
-            self.discard += [fd for fd in (job.out, job.err, job.stdin, job.said) if fd >= 0]
+            self.discard += [fd for fd in (job.out, job.err, job.stdin) if fd >= 0]
             job.tail = b"the sandbox was reset"
             self.stream.send(b"X", job.number, job.result())
         for fd in self.discard:
@@ -330,7 +302,7 @@ class Supervisor:
         if self.stream.outbox:
             poll.register(1, select.POLLOUT)
         for job in jobs:
-            for fd in (job.out, job.err, job.said):
+            for fd in (job.out, job.err):
                 if fd >= 0 and len(self.stream.outbox) < HIGH:
                     poll.register(fd, select.POLLIN)
             if job.pending and job.stdin >= 0:
@@ -357,8 +329,6 @@ class Supervisor:
                 self.pump(job)
             if job.err >= 0 and job.err in ready:
                 job.read_errors()
-            if job.said >= 0 and job.said in ready:
-                job.read_code()
         for fd in [fd for fd in self.discard if fd in ready]:
             if not _drained(fd):
                 self.discard.remove(fd)
