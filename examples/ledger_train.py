@@ -10,6 +10,7 @@ Exits with 1 when the policy did not get better.
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import re
@@ -23,13 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from agentrl.core import Episode, Score, Task, derive_seed
 from agentrl.core.taskfile import write_tasks
 from agentrl.models import save_policy, train_tokenizer
-from agentrl.training.config import load_config
 from agentrl.training.live import watch
 from agentrl.training.loop import train
 from agentrl.training.progress import Progress
 from agentrl.training.warmstart import warmstart
 from examples.ledger import Ledger
-from examples.stages import command_line, exit_code, small_policy
+from examples.stages import command_line, exit_code, in_folder, small_policy
 
 ACCOUNTS = ("cash", "bank", "rent")
 ASK = re.compile(r"Pay (\d) from (\w+) to (\w+)\.")
@@ -91,7 +91,8 @@ def make_policy(folder: Path, seed: int) -> int:
     return sum(p.numel() for p in policy.model.parameters())
 
 
-def run(folder: Path, seed: int, overrides: list[str]) -> int:
+def run(options: argparse.Namespace) -> int:
+    folder, seed = options.dir, options.seed
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     tasks = payments()
@@ -100,15 +101,7 @@ def run(folder: Path, seed: int, overrides: list[str]) -> int:
     write_tasks(folder / "train.jsonl", tasks[held_out:])
     write_tasks(folder / "eval.jsonl", tasks[:held_out])
     size = make_policy(folder / "policy", seed)
-    places = {
-        "model.path": "policy",
-        "tasks.train": "train.jsonl",
-        "tasks.eval": "eval.jsonl",
-        "run.dir": "run",
-    }
-    given = [f"{key}={folder / name}" for key, name in places.items()]
-    yaml = Path(__file__).with_name("ledger.yaml")
-    config = load_config(yaml, [*given, f"train.seed={seed}", *overrides])
+    config = in_folder(Path(__file__).with_name("ledger.yaml"), options)
     with watch(Progress()) as progress:
         progress.note(f"a policy of {size:,} weights")
         progress.note(str(warmstart(config, progress=progress)))
@@ -121,7 +114,7 @@ def run(folder: Path, seed: int, overrides: list[str]) -> int:
 
 def main() -> int:
     options = command_line(__doc__, "runs/ledger", "ledger.yaml").parse_args()
-    return exit_code(lambda: run(options.dir, options.seed, options.overrides))
+    return exit_code(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from agentrl.core import AgentRLError, Episode
 from agentrl.models import Policy, save_policy, tiny_policy, train_tokenizer
 from agentrl.store import RunStore
 from agentrl.training.build import make_policy as load_policy
-from agentrl.training.config import RunConfig, ScriptedWarmstart
+from agentrl.training.config import RunConfig, ScriptedWarmstart, load_config
 from agentrl.training.progress import Progress
 from agentrl.training.warmstart import record
 
@@ -30,6 +30,27 @@ def command_line(
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"of {run_file}")
     return parser
+
+
+PLACES = {
+    "model.path": "policy",
+    "tasks.train": "train.jsonl",
+    "tasks.eval": "eval.jsonl",
+    "run.dir": "run",
+}
+
+
+def in_folder(
+    run_file: Path, options: argparse.Namespace, places: Mapping[str, str | Path] | None = None
+) -> RunConfig:
+    """The run file with what it reads and writes in the demo's folder; the command line comes last.
+
+    Args:
+        places: more keys of the run file and names in the folder, beside those of every demo.
+    """
+    here = PLACES | dict(places or {})
+    given = [f"{key}={options.dir / name}" for key, name in here.items()]
+    return load_config(run_file, [*given, f"train.seed={options.seed}", *options.overrides])
 
 
 def exit_code(run: Callable[[], int]) -> int:

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = "agentrl.sandboxes.inside"
-MODULES = (
-    *("stream", "processes", "files", "calls", "agent", "zygote", "job", "spawning"),
-    "supervisor",
-)
+MODULES = ("stream", "processes", "files", "calls", "agent", "zygote", "job", "spawning",
+           "supervisor")  # fmt: skip
 HIVE_MODULES = (*MODULES, "cgroups", "cell", "nursery", "hive")
 READ_PROGRAM = (
     "import sys\n"

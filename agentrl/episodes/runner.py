@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
+import secrets
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -37,10 +37,6 @@ from agentrl.episodes.slots import Resources
 from agentrl.episodes.transcript import Transcript
 from agentrl.models import ChatTokenizer
 from agentrl.rewards import judge
-
-_runs = itertools.count()
-"""Numbers the runs of this process: two at once may have the same task and seed, and so the same
-episode id, but never a conversation of the engine in common."""
 
 CUT_OFF = "the message was cut off by the length limit before it ended; nothing was executed"
 
@@ -102,7 +98,8 @@ class Runner:
         environment that raises) ends in INFRA_ERROR with the cause. Only cancellation raises.
         """
         episode = Episode(task, id=f"{task.id}-{seed:016x}", seed=seed, source=self.source)
-        session = f"{episode.id}#{next(_runs)}"
+        # Two at once may have one task and seed, and so one id, but no conversation in common.
+        session = f"{episode.id}#{secrets.token_hex(4)}"
         guide = guide or Guide()
         episode.guidance = dict(guide.note)
         started = time.perf_counter()

@@ -29,13 +29,19 @@ from agentrl.environments.gui.world.tasks import Kind
 from agentrl.episodes.rerender import texts
 from agentrl.models import save_policy, train_tokenizer
 from agentrl.rewards import evidence_metrics
-from agentrl.training.config import load_config
 from agentrl.training.live import watch
 from agentrl.training.loop import train
 from agentrl.training.progress import Progress
 from agentrl.training.warmstart import warmstart
 from examples.gui.record import record
-from examples.stages import command_line, exit_code, imitating, record_script, small_policy
+from examples.stages import (
+    command_line,
+    exit_code,
+    imitating,
+    in_folder,
+    record_script,
+    small_policy,
+)
 
 HERE = Path(__file__).resolve().parent
 KINDS: tuple[Kind, ...] = ("archive", "delete")
@@ -62,18 +68,8 @@ class Demo:
         self.options = options
         self.dir: Path = options.dir
         self.recording: Path = options.recording or self.dir / "recording"
-        self.config = load_config(
-            HERE / "run.yaml",
-            [
-                f"model.path={self.dir / 'policy'}",
-                f"environment.screen.path={self.recording}",
-                f"tasks.train={self.dir / 'train.jsonl'}",
-                f"tasks.eval={self.dir / 'eval.jsonl'}",
-                f"train.seed={options.seed}",
-                f"run.dir={self.dir / 'run'}",
-                *options.overrides,
-            ],
-        )
+        places = {"environment.screen.path": self.recording.absolute()}
+        self.config = in_folder(HERE / "run.yaml", options, places)
 
     def run(self) -> int:
         started = time.monotonic()

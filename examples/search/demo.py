@@ -25,13 +25,20 @@ from agentrl.environments.search import build_index
 from agentrl.episodes.rerender import texts
 from agentrl.models import save_policy, train_tokenizer
 from agentrl.rewards import claim_metrics
-from agentrl.training.config import RunConfig, load_config
+from agentrl.training.config import RunConfig
 from agentrl.training.live import watch
 from agentrl.training.loop import train
 from agentrl.training.progress import Progress
 from agentrl.training.warmstart import warmstart
 from examples.search.corpus import fetch, subjects, write_splits
-from examples.stages import command_line, exit_code, imitating, record_script, small_policy
+from examples.stages import (
+    command_line,
+    exit_code,
+    imitating,
+    in_folder,
+    record_script,
+    small_policy,
+)
 
 HERE = Path(__file__).resolve().parent
 REWARDS: dict[str, dict[str, Any]] = {
@@ -55,17 +62,7 @@ class Demo:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.dir: Path = options.dir
-        self.config = load_config(
-            HERE / "run.yaml",
-            [
-                f"model.path={self.dir / 'policy'}",
-                f"environment.index={self.dir / 'index'}",
-                f"tasks.train={self.dir / 'train.jsonl'}",
-                f"tasks.eval={self.dir / 'eval.jsonl'}",
-                f"train.seed={options.seed}",
-                *options.overrides,
-            ],
-        )
+        self.config = in_folder(HERE / "run.yaml", options, {"environment.index": "index"})
 
     def run(self) -> int:
         started = time.monotonic()

@@ -27,12 +27,18 @@ from agentrl.environments.simulated import CallCache
 from agentrl.episodes.rerender import texts
 from agentrl.models import save_policy, train_tokenizer
 from agentrl.store import RunStore
-from agentrl.training.config import load_config
 from agentrl.training.live import watch
 from agentrl.training.loop import train
 from agentrl.training.progress import Progress, solved
 from agentrl.training.warmstart import warmstart
-from examples.stages import command_line, exit_code, imitating, record_script, small_policy
+from examples.stages import (
+    command_line,
+    exit_code,
+    imitating,
+    in_folder,
+    record_script,
+    small_policy,
+)
 from examples.travel.world import CITIES, LIVE, make_tasks
 
 HERE = Path(__file__).resolve().parent
@@ -54,18 +60,7 @@ class Demo:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.dir: Path = options.dir
-        self.config = load_config(
-            HERE / "run.yaml",
-            [
-                f"model.path={self.dir / 'policy'}",
-                f"environment.cache={self.dir / 'calls.jsonl'}",
-                f"tasks.train={self.dir / 'train.jsonl'}",
-                f"tasks.eval={self.dir / 'eval.jsonl'}",
-                f"train.seed={options.seed}",
-                f"run.dir={self.dir / 'run'}",
-                *options.overrides,
-            ],
-        )
+        self.config = in_folder(HERE / "run.yaml", options, {"environment.cache": "calls.jsonl"})
 
     def run(self) -> int:
         started = time.monotonic()

@@ -30,13 +30,12 @@ from agentrl.core.taskfile import read_tasks, write_tasks
 from agentrl.environments.maze import HOW, MOVES, MazeEnvironment, make_tasks
 from agentrl.models import VISION_SPECIALS, save_policy, tiny_vision_policy, train_tokenizer
 from agentrl.store import RunStore
-from agentrl.training.config import load_config
 from agentrl.training.evaluate import evaluate
 from agentrl.training.live import watch
 from agentrl.training.loop import train
 from agentrl.training.progress import Progress
 from agentrl.training.warmstart import warmstart
-from examples.stages import command_line, exit_code
+from examples.stages import command_line, exit_code, in_folder
 
 HERE = Path(__file__).resolve().parent
 # Each move is one token; the rest is words.
@@ -58,16 +57,7 @@ class Demo:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.dir: Path = options.dir
-        places = {
-            "model.path": "policy",
-            "tasks.train": "train.jsonl",
-            "tasks.eval": "eval.jsonl",
-            "warmstart.run": "shown",
-            "run.dir": "run",
-        }
-        here = [f"{key}={self.dir / name}" for key, name in places.items()]
-        given = [*here, f"train.seed={options.seed}", *options.overrides]
-        self.config = load_config(HERE / "run.yaml", given)
+        self.config = in_folder(HERE / "run.yaml", options, {"warmstart.run": "shown"})
 
     def run(self) -> int:
         started = time.monotonic()

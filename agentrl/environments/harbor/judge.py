@@ -77,7 +77,7 @@ async def verify(
     try:
         await sandbox.copy_in(work, workdir)
         flags = await _names_the_judge(sandbox, workdir, folder)
-        await sandbox.exec(f"mkdir -p {INSIDE}/logs/verifier {INSIDE}/tests {_SEAL}", cwd="/")
+        await sandbox.exec(f"mkdir -p {_PLACE} {INSIDE}/tests {_SEAL}", cwd="/")
         if (folder / reference.tests).is_dir():
             await sandbox.copy_in(folder / reference.tests, f"{INSIDE}/tests")
         place = f"{INSIDE}/tests/{Path(reference.script).name}"
@@ -198,9 +198,7 @@ async def _rewards(sandbox: Sandbox, files: Sequence[str]) -> dict[str, float] |
     """Of /logs/verifier: a JSON file has a number or numbers by name, a text file a number."""
     for name in files:
         try:
-            text = (
-                await sandbox.read(f"{INSIDE}/logs/verifier/{name}", max_bytes=1 << 16)
-            ).decode()
+            text = (await sandbox.read(f"{_PLACE}/{name}", max_bytes=1 << 16)).decode()
             data = json.loads(text) if name.endswith("json") else float(text)
         except (OSError, ValueError):
             continue
