@@ -106,17 +106,22 @@ async def test_after_an_update_the_same_prompt_gives_the_new_policys_numbers(
         await engine.load_weights(9, named_weights(old_policy))
 
 
+async def begun(engine: VLLMEngine) -> None:
+    """Wait until the requests before this have some tokens: a batch advances together."""
+    await engine.generate(PROMPT, Sampling(1.0, 4), seed=9)
+
+
 async def test_an_update_in_the_middle_of_generations_is_exact_on_both_sides(
     engine: VLLMEngine, old_policy: Policy, new_policy: Policy
 ) -> None:
     tasks = [
-        asyncio.create_task(engine.generate(PROMPT, Sampling(1.0, 400), seed=i)) for i in range(3)
+        asyncio.create_task(engine.generate(PROMPT, Sampling(1.0, 900), seed=i)) for i in range(3)
     ]
-    await asyncio.sleep(0.5)
+    await begun(engine)
     await engine.load_weights(5, named_weights(new_policy))
     for g in await asyncio.gather(*tasks):
         tokens = [*PROMPT, *g.tokens.tolist()]
-        assert len(g.tokens) == 400
+        assert len(g.tokens) == 900
         assert set(g.weights.tolist()) == {0, 5}
         assert (np.diff(g.weights) >= 0).all()
         for version, policy in ((0, old_policy), (5, new_policy)):
@@ -165,7 +170,7 @@ async def test_adapters_are_swapped_while_requests_run(
     plain = await engine.generate(PROMPT, Sampling(1.0, 12), seed=3)
     await engine.load_weights(11, tmp_path / "0")
     running = asyncio.create_task(engine.generate(PROMPT, Sampling(1.0, 300), seed=3))
-    await asyncio.sleep(0.3)
+    await begun(engine)
     said = {11: None, 12: None, 13: None}
     for i, version in ((1, 12), (2, 13)):
         await engine.load_weights(version, tmp_path / str(i))

@@ -57,6 +57,12 @@ async def exact(engine: VLLMServers, policy: Policy, version: int, session: str 
     return said
 
 
+async def begun(engine: VLLMServers) -> None:
+    """Wait until the requests before this have some tokens on both servers: those that came later
+    have theirs, and a server's batch advances together."""
+    await asyncio.gather(*(engine.generate(PROMPT, Sampling(1.0, 4), seed=i) for i in range(2)))
+
+
 async def test_token_ids_in_and_out_with_exact_logprobs(
     engine: VLLMServers, old_policy: Policy
 ) -> None:
@@ -90,14 +96,15 @@ async def test_an_update_in_the_middle_of_generations_is_exact_on_both_sides(
     engine: VLLMServers, old_policy: Policy, new_policy: Policy
 ) -> None:
     """Four requests on two servers; then the same prompt, whose old blocks were cached."""
+    long = 900
     tasks = [
-        asyncio.create_task(engine.generate(PROMPT, Sampling(1.0, 500), seed=i)) for i in range(4)
+        asyncio.create_task(engine.generate(PROMPT, Sampling(1.0, long), seed=i)) for i in range(4)
     ]
-    await asyncio.sleep(0.7)
+    await begun(engine)
     await engine.load_weights(5, named_weights(new_policy))
     for g in await asyncio.gather(*tasks):
         tokens = [*PROMPT, *g.tokens.tolist()]
-        assert len(g.tokens) == 500
+        assert len(g.tokens) == long
         assert set(g.weights.tolist()) == {0, 5}
         for version, policy in ((0, old_policy), (5, new_policy)):
             mine = g.weights == version
