@@ -129,7 +129,6 @@ class Supervisor:
             pipes = self.spawner.operation(spec["op"], spec["path"])
             job.pid, job.out, job.err, job.stdin = pipes
         else:
-            self.prepared = False
             if self.warm:
                 # The oldest, which has had the most time to start.
                 job.pid = next(iter(self.warm))
@@ -188,6 +187,7 @@ class Supervisor:
             if job.err < 0 or not job.read_errors():
                 break
         del self.jobs[job.number]
+        self.prepared = False
         self.stream.send(b"X", job.number, job.result())
         self.stream.flush()
         if job.stdin >= 0:
@@ -203,7 +203,7 @@ class Supervisor:
     def below(self, *, warm: bool = False) -> list[int]:
         """Children that run something of the agent's; with the waiting shells when asked."""
         keep = {self.spawner.zygote.pid, *(() if warm else self.warm)}
-        return [pid for pid in processes.children(os.getpid()) if pid not in keep]
+        return [pid for pid in processes.own_children() if pid not in keep]
 
     def kill_job(self, job: Job) -> None:
         """End all that the job started, wherever it moved to; older survivors stay."""
@@ -301,16 +301,20 @@ class Supervisor:
             poll.register(0, select.POLLIN)
         if self.stream.outbox:
             poll.register(1, select.POLLOUT)
+        now = time.monotonic()
+        times = [job.deadline for job in jobs if job.deadline is not None]
         for job in jobs:
-            for fd in (job.out, job.err):
-                if fd >= 0 and len(self.stream.outbox) < HIGH:
-                    poll.register(fd, select.POLLIN)
+            if job.heard_from > now:
+                times.append(job.heard_from)
+            elif len(self.stream.outbox) < HIGH:
+                for fd in (job.out, job.err):
+                    if fd >= 0:
+                        poll.register(fd, select.POLLIN)
             if job.pending and job.stdin >= 0:
                 poll.register(job.stdin, select.POLLOUT)
         for fd in self.discard:
             poll.register(fd, select.POLLIN)
-        deadlines = [job.deadline for job in jobs if job.deadline is not None]
-        wait = (min(deadlines) - time.monotonic()) * 1000 + 1 if deadlines else None
+        wait = (min(times) - now) * 1000 + 1 if times else None
         if not self.prepared:
             wait = 0
         return {fd for fd, _ in poll.poll(None if wait is None else max(0.0, wait))}
