@@ -24,7 +24,10 @@ def children(pid: int) -> list[int]:
 
 def own_children() -> list[int]:
     """Of this process, which has one thread."""
-    return _numbers("/proc/thread-self/children")
+    try:
+        return _numbers("/proc/thread-self/children")
+    except OSError:
+        return []
 
 
 def _numbers(path: str) -> list[int]:

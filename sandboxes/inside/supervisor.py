@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 from agentrl.sandboxes.inside import processes
 from agentrl.sandboxes.inside.calls import CALLS, filter_calls
 from agentrl.sandboxes.inside.job import CHUNK, Job
-from agentrl.sandboxes.inside.spawning import Spawner
+from agentrl.sandboxes.inside.spawning import Shell, Spawner
 from agentrl.sandboxes.inside.stream import HIGH, Stream, join
 
 STDIN_LIMIT = 64 << 20
@@ -48,8 +48,8 @@ class Supervisor:
         self.survivors: dict[int, bytes | None] = {}
         self.discard: list[int] = []
         self.stream = Stream(self.handle, self.stop)
-        self.warm: dict[int, tuple[int, int]] = {}
-        """Shells that wait for their script: pid -> output, script."""
+        self.warm: dict[int, Shell] = {}
+        """Those that wait, by pid."""
         self.prepared = False
         self.wake, wake_writer = os.pipe()
         for fd in (self.wake, wake_writer):
@@ -129,33 +129,27 @@ class Supervisor:
             pipes = self.spawner.operation(spec["op"], spec["path"])
             job.pid, job.out, job.err, job.stdin = pipes
         else:
-            if self.warm:
-                # The oldest, which has had the most time to start.
-                job.pid = next(iter(self.warm))
-                job.out, job.stdin = self.warm.pop(job.pid)
-            else:
-                job.pid, job.out, job.stdin = self.spawner.shell()
-            job.pending += spec["command"].encode("utf-8", "surrogateescape")
-            job.stdin_ended = True
-            job.feed()
+            # The oldest, which has had the most time to start.
+            shell = self.warm.pop(next(iter(self.warm))) if self.warm else self.spawner.shell()
+            job.pid, job.out = shell.pid, shell.out
+            shell.run(spec["command"].encode("utf-8", "surrogateescape"))
 
     def prepare(self) -> None:
         """One more shell that waits for its command, until there are enough."""
         self.prepared = len(self.warm) >= SHELLS
         if not self.prepared:
             try:
-                pid, *pipes = self.spawner.shell()
-                self.warm[pid] = (pipes[0], pipes[1])
+                shell = self.spawner.shell()
+                self.warm[shell.pid] = shell
             except OSError:
                 self.prepared = True
 
     def cool(self) -> None:
         """No shell waits any more: what killed a command may have hit the shells as well, and one
         that is about to die would take the next command with it."""
-        for pid, pipes in self.warm.items():
-            processes.kill(pid)
-            for fd in pipes:
-                os.close(fd)
+        for shell in self.warm.values():
+            processes.kill(shell.pid)
+            shell.close()
         self.warm, self.prepared = {}, False
 
     def pump(self, job: Job) -> bool:
@@ -267,8 +261,8 @@ class Supervisor:
                 return
             if pid == self.spawner.zygote.pid:
                 self.spawner.zygote.end()
-            for fd in self.warm.pop(pid, ()):
-                os.close(fd)
+            if pid in self.warm:
+                self.warm.pop(pid).close()
             for job in self.jobs.values():
                 if job.pid == pid and job.code is None:
                     killed = os.WIFSIGNALED(status)
