@@ -16,6 +16,7 @@ To the host: S started, O output, X end of a job (JSON).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -33,8 +34,11 @@ from agentrl.sandboxes.inside.stream import HIGH, Stream, join
 
 STDIN_LIMIT = 64 << 20
 DISCARDED_PIPES = 64
-# The start of a shell costs more than a short command: while one runs, the other starts.
-SHELLS = 2
+# To start a shell takes longer than a short command and holds the supervisor up: it waits until
+# nothing has come for a moment. A quick series of commands uses up all shells, and then as many are
+# started side by side.
+SHELLS = 3
+PAUSE_MS = 1.0
 
 
 class Supervisor:
@@ -50,7 +54,8 @@ class Supervisor:
         self.stream = Stream(self.handle, self.stop)
         self.warm: dict[int, Shell] = {}
         """Those that wait, by pid."""
-        self.prepared = False
+        self.filling = True
+        """Whether shells are to be started when there is time."""
         self.wake, wake_writer = os.pipe()
         for fd in (self.wake, wake_writer):
             os.set_blocking(fd, False)
@@ -64,7 +69,6 @@ class Supervisor:
         signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
 
     def serve(self) -> NoReturn:
-        self.prepare()
         self.stream.send(b"S", 0, json.dumps({"python": sys.version.split()[0]}).encode())
         while True:
             self.stream.flush()
@@ -129,20 +133,19 @@ class Supervisor:
             pipes = self.spawner.operation(spec["op"], spec["path"])
             job.pid, job.out, job.err, job.stdin = pipes
         else:
+            self.filling = False
             # The oldest, which has had the most time to start.
             shell = self.warm.pop(next(iter(self.warm))) if self.warm else self.spawner.shell()
             job.pid, job.out = shell.pid, shell.out
             shell.run(spec["command"].encode("utf-8", "surrogateescape"))
 
-    def prepare(self) -> None:
-        """One more shell that waits for its command, until there are enough."""
-        self.prepared = len(self.warm) >= SHELLS
-        if not self.prepared:
-            try:
+    def fill(self) -> None:
+        """Start shells that wait for their commands, until there are enough."""
+        self.filling = False
+        with contextlib.suppress(OSError):
+            while len(self.warm) < SHELLS:
                 shell = self.spawner.shell()
                 self.warm[shell.pid] = shell
-            except OSError:
-                self.prepared = True
 
     def cool(self) -> None:
         """No shell waits any more: what killed a command may have hit the shells as well, and one
@@ -150,7 +153,7 @@ class Supervisor:
         for shell in self.warm.values():
             processes.kill(shell.pid)
             shell.close()
-        self.warm, self.prepared = {}, False
+        self.warm, self.filling = {}, True
 
     def pump(self, job: Job) -> bool:
         """Forward one chunk of output; False when there is none now."""
@@ -181,7 +184,7 @@ class Supervisor:
             if job.err < 0 or not job.read_errors():
                 break
         del self.jobs[job.number]
-        self.prepared = False
+        self.filling = True
         self.stream.send(b"X", job.number, job.result())
         self.stream.flush()
         if job.stdin >= 0:
@@ -282,7 +285,7 @@ class Supervisor:
         problem = problem or self.spawner.wipe() or (processes.ipc_left() if self.init else "")
         self.stream.send(b"X", number, json.dumps({"code": 0, "tail": problem}).encode())
         self.stream.flush()
-        self.prepared = False
+        self.filling = True
 
     # The loop.
 
@@ -309,14 +312,16 @@ class Supervisor:
         for fd in self.discard:
             poll.register(fd, select.POLLIN)
         wait = (min(times) - now) * 1000 + 1 if times else None
-        if not self.prepared:
-            wait = 0
+        if self.filling:
+            wait = PAUSE_MS if wait is None else min(wait, PAUSE_MS)
         return {fd for fd, _ in poll.poll(None if wait is None else max(0.0, wait))}
 
     def turn(self) -> None:
+        if self.filling and not self.warm:
+            self.fill()
         ready = self.watch()
-        if not ready and not self.prepared:
-            self.prepare()
+        if not ready and self.filling:
+            self.fill()
             return
         if 0 in ready:
             self.stream.receive()
