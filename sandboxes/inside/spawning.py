@@ -49,6 +49,9 @@ class Shell(NamedTuple):
                     os.write(self.pipe, script)
             elif os.pwrite(self.file, script, 0) < len(script):
                 raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        except OSError:
+            os.close(self.out)
+            raise
         finally:
             os.close(self.file)
             os.close(self.pipe)

@@ -54,8 +54,10 @@ class Supervisor:
         self.stream = Stream(self.handle, self.stop)
         self.warm: dict[int, Shell] = {}
         """Those that wait, by pid."""
+        self.enough = 1
+        """So many of them, one until there has been a command: many sandboxes only grade."""
         self.filling = True
-        """Whether shells are to be started when there is time."""
+        """Whether more are to be started when there is time."""
         self.wake, wake_writer = os.pipe()
         for fd in (self.wake, wake_writer):
             os.set_blocking(fd, False)
@@ -133,17 +135,17 @@ class Supervisor:
             pipes = self.spawner.operation(spec["op"], spec["path"])
             job.pid, job.out, job.err, job.stdin = pipes
         else:
-            self.filling = False
+            self.enough, self.filling = SHELLS, False
             # The oldest, which has had the most time to start.
             shell = self.warm.pop(next(iter(self.warm))) if self.warm else self.spawner.shell()
-            job.pid, job.out = shell.pid, shell.out
             shell.run(spec["command"].encode("utf-8", "surrogateescape"))
+            job.pid, job.out = shell.pid, shell.out
 
     def fill(self) -> None:
         """Start shells that wait for their commands, until there are enough."""
         self.filling = False
         with contextlib.suppress(OSError):
-            while len(self.warm) < SHELLS:
+            while len(self.warm) < self.enough:
                 shell = self.spawner.shell()
                 self.warm[shell.pid] = shell
 
