@@ -3,9 +3,10 @@
     python benchmarks/sandbox.py [--json] [--image TAG] [--peers PYTHON] [--commands-only]
 
 `--peers` names the Python of an environment that has `swe-rex` and `mini-swe-agent`; without it
-they are left out. All contenders run the same image in one run, one after the other; the load
-average stands beside, for other work on the machine goes into all of them. Before each command of
-`exec_ms` lie 5 ms, less than any policy needs for the next one; `burst_ms` is without them.
+they are left out. Where the engine has no bridge, SWE-ReX is reached over the host's network, and
+16 at once are left out. All contenders run the same image in one run, one after the other; the
+load average stands beside, for other work on the machine goes into all of them. Before each command
+of `exec_ms` lie 5 ms, less than any policy needs for the next one; `burst_ms` is without them.
 `--commands-only` leaves out resets, 16 at once and memory: a minute, where a machine is quiet for
 no longer. The last line is one JSON object.
 """

@@ -8,6 +8,9 @@ import time
 from typing import Any
 
 CHUNK = 1 << 16
+# What a command prints in its first moment goes with its end if that is near: one message, and two
+# processes that need not wake up for the other.
+UNHEARD_SECONDS = 0.001
 
 
 class Job:
@@ -22,6 +25,7 @@ class Job:
         self.started = time.monotonic()
         timeout = spec.get("timeout")
         self.deadline = None if timeout is None else self.started + timeout
+        self.heard_from = self.started + UNHEARD_SECONDS if spec["op"] == "shell" else 0.0
         self.limit = spec.get("limit")
         self.sent = 0
         self.code: int | None = None

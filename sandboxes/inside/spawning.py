@@ -8,12 +8,13 @@ in the child. Meanwhile the agent could only signal the supervisor, and PID 1 is
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import signal
 import stat
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentrl.sandboxes.inside import processes
 from agentrl.sandboxes.inside.agent import become_agent
@@ -22,9 +23,42 @@ from agentrl.sandboxes.inside.zygote import Zygote
 
 # The OOM killer must choose the agent's processes, not the supervisor.
 PREFIX = "echo 500 >/proc/self/oom_score_adj; "
-READ_SCRIPT = PREFIX + 'IFS= read -r -d "" -u 3 c; exec 3<&-; eval "$c"'
+# A script comes through a pipe, where it is waited for, or (a long one: bash reads a pipe byte by
+# byte, 0.3 us each) has been put into a file when that pipe ends with nothing in it.
+READ_SCRIPT = PREFIX + (
+    'IFS= read -r -d "" -u 3 c; [[ $c ]] || IFS= read -r -d "" -u 4 c; exec 3<&- 4<&-; eval "$c"'
+)
+LONG_SCRIPT = 300
 EXEC_PROGRAM = PREFIX + 'exec "$@"'
-SH_READ_SCRIPT = 'exec sh -c "$(cat <&3)" 3<&-'
+SH_READ_SCRIPT = 'exec sh -c "$(cat <&3; cat <&4)" 3<&- 4<&-'
+
+
+class Shell(NamedTuple):
+    """One that waits for its script, which it reads from `pipe`, or from `file` when it is long."""
+
+    pid: int
+    out: int
+    pipe: int
+    file: int
+
+    def run(self, script: bytes) -> None:
+        """Raises OSError: there is no memory for the script. One that died says so by dying."""
+        try:
+            if len(script) <= LONG_SCRIPT:
+                with contextlib.suppress(BrokenPipeError):
+                    os.write(self.pipe, script)
+            elif os.pwrite(self.file, script, 0) < len(script):
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        except OSError:
+            os.close(self.out)
+            raise
+        finally:
+            os.close(self.file)
+            os.close(self.pipe)
+
+    def close(self) -> None:
+        for fd in self[1:]:
+            os.close(fd)
 
 
 class Spawner:
@@ -47,17 +81,16 @@ class Spawner:
             os.setgroups([])
             self._open_folders()
 
-    def shell(self) -> tuple[int, int, int]:
-        """A shell waiting for its script on descriptor 3: (pid, output, script)."""
+    def shell(self) -> Shell:
         out, out_writer = os.pipe()
-        script_reader, script = os.pipe()
+        reader, pipe = os.pipe()
+        file = os.memfd_create("script")
         null = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
         argv = ["bash", "-c", READ_SCRIPT, "bash"] if self.bash else ["sh", "-c", SH_READ_SCRIPT]
-        with _pipes((out, script), (out_writer, script_reader)):
-            pid = self._spawn(
-                argv, None, [null, *_dup((out_writer, 1), (out_writer, 2), (script_reader, 3))]
-            )
-        return pid, out, script
+        theirs = _dup((out_writer, 1), (out_writer, 2), (reader, 3), (file, 4))
+        with _pipes((out, pipe, file), (out_writer, reader)):
+            pid = self._spawn(argv, None, [null, *theirs])
+        return Shell(pid, out, pipe, file)
 
     def program(self, argv: list[str], cwd: str | None) -> tuple[int, int, int, int]:
         """A program that stays: (pid, stdout, stderr, stdin)."""

@@ -77,7 +77,7 @@ class Stream:
 
     def receive(self) -> None:
         try:
-            data = os.read(0, 4 * CHUNK)
+            data = os.read(0, CHUNK)
         except BlockingIOError:
             return
         except OSError:

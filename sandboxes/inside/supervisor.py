@@ -16,6 +16,7 @@ To the host: S started, O output, X end of a job (JSON).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -28,13 +29,16 @@ from typing import Any, NoReturn
 from agentrl.sandboxes.inside import processes
 from agentrl.sandboxes.inside.calls import CALLS, filter_calls
 from agentrl.sandboxes.inside.job import CHUNK, Job
-from agentrl.sandboxes.inside.spawning import Spawner
+from agentrl.sandboxes.inside.spawning import Shell, Spawner
 from agentrl.sandboxes.inside.stream import HIGH, Stream, join
 
 STDIN_LIMIT = 64 << 20
 DISCARDED_PIPES = 64
-# The start of a shell costs more than a short command: while one runs, the other starts.
-SHELLS = 2
+# To start a shell takes longer than a short command and holds the supervisor up: it waits until
+# nothing has come for a moment. A quick series of commands uses up all shells, and then as many are
+# started side by side.
+SHELLS = 3
+PAUSE_MS = 1.0
 
 
 class Supervisor:
@@ -48,9 +52,12 @@ class Supervisor:
         self.survivors: dict[int, bytes | None] = {}
         self.discard: list[int] = []
         self.stream = Stream(self.handle, self.stop)
-        self.warm: dict[int, tuple[int, int]] = {}
-        """Shells that wait for their script: pid -> output, script."""
-        self.prepared = False
+        self.warm: dict[int, Shell] = {}
+        """Those that wait, by pid."""
+        self.enough = 1
+        """So many of them, one until there has been a command: many sandboxes only grade."""
+        self.filling = True
+        """Whether more are to be started when there is time."""
         self.wake, wake_writer = os.pipe()
         for fd in (self.wake, wake_writer):
             os.set_blocking(fd, False)
@@ -64,7 +71,6 @@ class Supervisor:
         signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
 
     def serve(self) -> NoReturn:
-        self.prepare()
         self.stream.send(b"S", 0, json.dumps({"python": sys.version.split()[0]}).encode())
         while True:
             self.stream.flush()
@@ -129,35 +135,27 @@ class Supervisor:
             pipes = self.spawner.operation(spec["op"], spec["path"])
             job.pid, job.out, job.err, job.stdin = pipes
         else:
-            self.prepared = False
-            if self.warm:
-                # The oldest, which has had the most time to start.
-                job.pid = next(iter(self.warm))
-                job.out, job.stdin = self.warm.pop(job.pid)
-            else:
-                job.pid, job.out, job.stdin = self.spawner.shell()
-            job.pending += spec["command"].encode("utf-8", "surrogateescape")
-            job.stdin_ended = True
-            job.feed()
+            self.enough, self.filling = SHELLS, False
+            # The oldest, which has had the most time to start.
+            shell = self.warm.pop(next(iter(self.warm))) if self.warm else self.spawner.shell()
+            shell.run(spec["command"].encode("utf-8", "surrogateescape"))
+            job.pid, job.out = shell.pid, shell.out
 
-    def prepare(self) -> None:
-        """One more shell that waits for its command, until there are enough."""
-        self.prepared = len(self.warm) >= SHELLS
-        if not self.prepared:
-            try:
-                pid, *pipes = self.spawner.shell()
-                self.warm[pid] = (pipes[0], pipes[1])
-            except OSError:
-                self.prepared = True
+    def fill(self) -> None:
+        """Start shells that wait for their commands, until there are enough."""
+        self.filling = False
+        with contextlib.suppress(OSError):
+            while len(self.warm) < self.enough:
+                shell = self.spawner.shell()
+                self.warm[shell.pid] = shell
 
     def cool(self) -> None:
         """No shell waits any more: what killed a command may have hit the shells as well, and one
         that is about to die would take the next command with it."""
-        for pid, pipes in self.warm.items():
-            processes.kill(pid)
-            for fd in pipes:
-                os.close(fd)
-        self.warm, self.prepared = {}, False
+        for shell in self.warm.values():
+            processes.kill(shell.pid)
+            shell.close()
+        self.warm, self.filling = {}, True
 
     def pump(self, job: Job) -> bool:
         """Forward one chunk of output; False when there is none now."""
@@ -188,6 +186,7 @@ class Supervisor:
             if job.err < 0 or not job.read_errors():
                 break
         del self.jobs[job.number]
+        self.filling = True
         self.stream.send(b"X", job.number, job.result())
         self.stream.flush()
         if job.stdin >= 0:
@@ -203,7 +202,7 @@ class Supervisor:
     def below(self, *, warm: bool = False) -> list[int]:
         """Children that run something of the agent's; with the waiting shells when asked."""
         keep = {self.spawner.zygote.pid, *(() if warm else self.warm)}
-        return [pid for pid in processes.children(os.getpid()) if pid not in keep]
+        return [pid for pid in processes.own_children() if pid not in keep]
 
     def kill_job(self, job: Job) -> None:
         """End all that the job started, wherever it moved to; older survivors stay."""
@@ -267,8 +266,8 @@ class Supervisor:
                 return
             if pid == self.spawner.zygote.pid:
                 self.spawner.zygote.end()
-            for fd in self.warm.pop(pid, ()):
-                os.close(fd)
+            if pid in self.warm:
+                self.warm.pop(pid).close()
             for job in self.jobs.values():
                 if job.pid == pid and job.code is None:
                     killed = os.WIFSIGNALED(status)
@@ -288,7 +287,7 @@ class Supervisor:
         problem = problem or self.spawner.wipe() or (processes.ipc_left() if self.init else "")
         self.stream.send(b"X", number, json.dumps({"code": 0, "tail": problem}).encode())
         self.stream.flush()
-        self.prepared = False
+        self.filling = True
 
     # The loop.
 
@@ -301,24 +300,30 @@ class Supervisor:
             poll.register(0, select.POLLIN)
         if self.stream.outbox:
             poll.register(1, select.POLLOUT)
+        now = time.monotonic()
+        times = [job.deadline for job in jobs if job.deadline is not None]
         for job in jobs:
-            for fd in (job.out, job.err):
-                if fd >= 0 and len(self.stream.outbox) < HIGH:
-                    poll.register(fd, select.POLLIN)
+            if job.heard_from > now:
+                times.append(job.heard_from)
+            elif len(self.stream.outbox) < HIGH:
+                for fd in (job.out, job.err):
+                    if fd >= 0:
+                        poll.register(fd, select.POLLIN)
             if job.pending and job.stdin >= 0:
                 poll.register(job.stdin, select.POLLOUT)
         for fd in self.discard:
             poll.register(fd, select.POLLIN)
-        deadlines = [job.deadline for job in jobs if job.deadline is not None]
-        wait = (min(deadlines) - time.monotonic()) * 1000 + 1 if deadlines else None
-        if not self.prepared:
-            wait = 0
+        wait = (min(times) - now) * 1000 + 1 if times else None
+        if self.filling:
+            wait = PAUSE_MS if wait is None else min(wait, PAUSE_MS)
         return {fd for fd, _ in poll.poll(None if wait is None else max(0.0, wait))}
 
     def turn(self) -> None:
+        if self.filling and not self.warm:
+            self.fill()
         ready = self.watch()
-        if not ready and not self.prepared:
-            self.prepare()
+        if not ready and self.filling:
+            self.fill()
             return
         if 0 in ready:
             self.stream.receive()

@@ -56,6 +56,18 @@ async def test_kept_programs_and_file_operations_are_the_agent_too(
             await container.read(path)
 
 
+async def test_a_command_that_kills_all_the_others_goes_on(
+    container: DockerSandbox | Cell,
+) -> None:
+    command = (
+        "exec 2>/dev/null; sleep 99 & kill -9 -1; wait $!; echo $?; "
+        "ps -eo args= | grep -c '^sleep'; exit 4"
+    )
+    for _ in range(5):
+        result = await container.exec(command, timeout=5)
+        assert (result.output, result.exit_code) == ("137\n0\n", 4)
+
+
 @pytest.mark.parametrize(
     "bomb",
     ["f() { f | f & }; f; sleep 30", "python3 -S -c 'import os\nwhile 1: os.fork()'"],

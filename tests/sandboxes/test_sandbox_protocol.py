@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import resource
+import shlex
 import time
 from pathlib import Path
 
@@ -58,6 +59,30 @@ async def test_whatever_a_command_does_to_its_shell_the_next_one_is_as_the_first
     for _ in range(4):
         again = await sandbox.exec(plain)
         assert (again.output, again.exit_code) == (first.output, 5)
+
+
+async def test_a_command_finds_what_a_new_bash_would(sandbox: SupervisedSandbox) -> None:
+    look = (
+        'echo "$0" "$#" "$-" "$?" "$!" "$BASH_SUBSHELL" "$OLDPWD" "$IFS"\n'
+        "test $$ = $BASHPID && ps -o sid=,pgid= -p $$ | grep -cw $$\n"
+        "shopt; set -o; ulimit -a; umask; trap; jobs; alias; declare -F; ls /proc/self/fd; exit 5"
+    )
+    within = await sandbox.exec(look)
+    new = await sandbox.exec(f"setsid -w bash -c {shlex.quote(look)} bash </dev/null")
+    assert (within.output, within.exit_code) == (new.output, 5)
+    # Nor is it another process that its signals reach.
+    command = "trap 'echo caught' USR1; kill -USR1 $$; kill -USR1 0; sleep 0.01; echo on; exit 4"
+    result = await sandbox.exec(command)
+    assert (result.output, result.exit_code) == ("caught\ncaught\non\n", 4)
+
+
+async def test_commands_of_every_length_arrive_whole(sandbox: SupervisedSandbox) -> None:
+    start, end = "printf %s '", "\udcff' | wc -c; exit 3"
+    size = len((start + end).encode("utf-8", "surrogateescape"))
+    for length in (299, 300, 301, 4096, 65536, 65537):
+        text = "ü" * ((length - size) // 2) + "x" * ((length - size) % 2)
+        result = await sandbox.exec(start + text + end)
+        assert (result.output, result.exit_code) == (f"{length - size + 1}\n", 3)
 
 
 async def test_directory_and_variables_reach_the_command(sandbox: SupervisedSandbox) -> None:
