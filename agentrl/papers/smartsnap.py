@@ -2,11 +2,12 @@
 
 A mail program as a browser showed it, played from its recording. Archiving a mail leads to a page
 that says no more than "It is done."; only the archive shows the mail. Two small transformers are
-warm-started. One imitates a careless user, who may not do the task at all, seldom looks where the
-mail went and names rounds by habit. It is trained by GRPO twice from there: on the evidence, and on
-the report, the message of the submission alone. The other imitates a thorough user, who always
-shows the archive but mostly names every round there was; it is trained with the charge for
-over-evidence and without. What is proved is measured by this module, not by what was trained on.
+warm-started. One imitates a careless user, who often does not do the task, seldom looks where the
+mail went and names rounds by habit; it is trained by GRPO twice from there: on the evidence, and on
+the report, which is the message of the submission alone. The other imitates a thorough user, who
+always shows the archive but mostly names every round there was; it is trained with the charge for
+over-evidence and without, its proofs being compared among themselves, so that they differ in
+nothing but the rounds they name. What proves the task is judged here, not by what was trained on.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from __future__ import annotations
 import copy
 import random
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agentrl.core import Episode, Reward, Score, Task
+from agentrl.core import Episode, Group, Reward, Score, Task
 from agentrl.environments.gui import GuiEnvironment
 from agentrl.environments.gui.environment import SYSTEM
 from agentrl.environments.gui.recording import RecordedScreens, Recording
@@ -36,16 +37,18 @@ if TYPE_CHECKING:
 
 CLAIM = (
     "Rewarded for evidence, a policy learns to go on to the screen that shows the result and to "
-    "name it: proofs rise, invalid submissions fall. Rewarded for the report, it learns to claim "
-    "what it does not prove. The charge for over-evidence brings the rounds named to between one "
-    "and three; without it they stay."
+    "name it: proofs rise, invalid submissions fall. Rewarded for its report, it learns to claim "
+    "what it does not prove. The charge for over-evidence brings the rounds that a proof names to "
+    "between one and three; without it they stay."
 )
 DONE, NOT_DONE = "done", "not done"
-EPISODES, UPDATES, EVALUATED, RATE = 32, 12, 64, 1e-3
+IMITATED, EPISODES, UPDATES, EVALUATED, RATE = 100, 32, 10, 64, 1e-3
 MOVED = 0.3
-# A line is one token, and so is each number and what calls consist of.
+Finish = Callable[[Group], Coroutine[None, None, None]]
+# A line of a screen is one token, a click is one, and so is each round that is named.
 PIECES = (
-    r"## Round |\[\w+\(element=|\[submit\(message=\"[\w ]+\", evidence=\[|\]?\)\]|, |%s|\n|[^\n]+"
+    r"## Round |\[click\(element=\d+\)\]|\[submit\(message=\"[\w ]+\", evidence=\[|\]\)\]|, \d+|%s"
+    r"|\n|[^\n]+"
 )
 
 
@@ -58,15 +61,17 @@ def recording() -> Recording:
 def world() -> World:
     screens = RecordedScreens(recording())
     shown = [words(node.view) for node in recording().nodes.values()]
-    calls = [_submit(said, range(10)) for said in (DONE, NOT_DONE)]
+    calls = [_submit(said, range(9)) for said in (DONE, NOT_DONE)]
+    calls += [f"[click(element={number})]" for number in range(1, 12)]
     return World(
         _task(),
         lambda luck: GuiEnvironment(screens, screenshots=False, offered=["click", "submit"]),
-        [SYSTEM, *shown, *calls, "[click(element=1)]", "## Round 0\nsubmitted"],
+        [SYSTEM, *shown, *calls, "## Round 0\nsubmitted"],
         turns=8,
         tokens=24,
         pieces=PIECES,
         vocabulary=4000,
+        spread=0.1,
     )
 
 
@@ -93,17 +98,14 @@ def careless(seed: int) -> Generator[str, str, None]:
 
 
 def thorough(seed: int) -> Generator[str, str, None]:
-    """Looks around, does the work, shows the archive, and mostly names all rounds."""
+    """Does the work, shows the archive, and mostly names all six rounds."""
     rng = random.Random(seed)
     seen = yield ""
-    for name in rng.sample(["Sent", "Bin", "Archive"], rng.choice([0, 1, 1, 2])):
-        seen = yield _click(seen, name)
-    if "Inbox  " not in seen.splitlines()[-1]:
-        seen = yield _click(seen, "Inbox")
-    for name in ("Dan: Garden", "Archive it", "Archive"):
+    for name in ("Sent", "Inbox", "Dan: Garden", "Archive it", "Archive"):
         seen = yield _click(seen, name)
     last = _last(seen)
-    named = rng.choices([range(last + 1), range(last - 1, last + 1), [last]], [0.7, 0.15, 0.15])[0]
+    habits = [list(range(last + 1)), [last - 1, last], [last]]
+    (named,) = rng.choices(habits, [0.7, 0.15, 0.15])
     yield _submit(DONE, named)
 
 
@@ -142,7 +144,7 @@ class Found:
     count: float
 
 
-def found(episodes: Sequence[Episode]) -> Found:
+def measure(episodes: Sequence[Episode]) -> Found:
     sent = [read_submission(episode) for episode in episodes]
     proved = np.array([proves(episode) for episode in episodes])
     claimed = np.array([episode.outcome["message"] == DONE for episode in episodes])
@@ -171,48 +173,60 @@ async def _run(seeds: Sequence[int]) -> Measured:
     rows: list[list[str | int | float]] = []
     passed = True
     for seed in seeds:
-        start, evidence, report = await compare(
-            careless, [EvidenceReward(), Report()], seed
-        )
-        long, charged, free = await compare(
-            thorough, [EvidenceReward(), EvidenceReward(over=0.0)], seed
-        )
-        passed &= learns_to_prove(start, evidence, report) and settles(long, charged, free)
-        for name, f in (
-            ("careless imitated", start),
-            ("  + evidence", evidence),
-            ("  + report", report),
-            ("thorough imitated", long),
-            ("  + evidence", charged),
-            ("  + evidence, no charge", free),
-        ):
-            rows.append([seed, name, f.proved, f.empty, f.invalid, f.count])
-    columns = ["seed", "policy", "proved", "claimed only", "invalid", "rounds named"]
+        sought = await compare(careless, {"evidence": EvidenceReward(), "report": Report()}, seed)
+        kept = {"charged": EvidenceReward(), "free": EvidenceReward(over=0.0)}
+        named = await compare(thorough, kept, seed, finish=proofs_alone)
+        passed &= learns_to_prove(**sought) and settles(**named)
+        both = [("careless", sought), ("thorough", named)]
+        rows += [
+            [seed, user, reward, f.proved, f.empty, f.invalid, f.count]
+            for user, found in both
+            for reward, f in found.items()
+        ]
+    columns = ["seed", "imitated", "rewarded for", "proved", "claims only", "invalid", "rounds"]
     return Measured(passed, columns, rows)
 
 
 def learns_to_prove(start: Found, evidence: Found, report: Found) -> bool:
+    """Proofs and invalid submissions move by `MOVED` and half of it; reports only empty ones."""
     return (
         evidence.proved >= start.proved + MOVED
         and evidence.invalid <= start.invalid - MOVED / 2
-        and evidence.empty <= start.empty
+        and evidence.empty < start.empty
         and report.empty >= start.empty + MOVED / 2
         and report.proved <= start.proved + MOVED / 2
     )
 
 
 def settles(start: Found, charged: Found, free: Found) -> bool:
+    """From more than three and a half rounds to between one and three; else within a half."""
     return start.count > 3.5 and 1.0 <= charged.count <= 3.0 and free.count >= start.count - 0.5
 
 
-async def compare(script: Script, rewards: Sequence[Reward], seed: int) -> list[Found]:
-    """What imitation of a script comes to, and where each reward leads from there."""
-    start = await world().imitate(script, EvidenceReward(), seed, episodes=48, steps=60)
-    ends = [await train(copy.deepcopy(start), rewards[0], seed, updates=0)]
-    return ends + [await train(copy.deepcopy(start), reward, seed) for reward in rewards]
+async def proofs_alone(group: Group) -> None:
+    """Leave only those to be compared that prove the task: they differ in the rounds they name."""
+    group.episodes[:] = [episode for episode in group.episodes if proves(episode)]
 
 
-async def train(policy: Policy, reward: Reward, seed: int, updates: int = UPDATES) -> Found:
+async def compare(
+    script: Script, rewards: Mapping[str, Reward], seed: int, finish: Finish | None = None
+) -> dict[str, Found]:
+    """What imitation of a script comes to ("start"), and where each reward leads from there."""
+    there = world()
+    start = await there.imitate(script, EvidenceReward(), seed, steps=IMITATED)
+    ends = {"start": await train(copy.deepcopy(start), EvidenceReward(), seed, updates=0)}
+    for name, reward in rewards.items():
+        ends[name] = await train(copy.deepcopy(start), reward, seed, finish=finish)
+    return ends
+
+
+async def train(
+    policy: Policy,
+    reward: Reward,
+    seed: int,
+    updates: int = UPDATES,
+    finish: Finish | None = None,
+) -> Found:
     episodes = await world().train(
         policy,
         reward,
@@ -221,5 +235,6 @@ async def train(policy: Policy, reward: Reward, seed: int, updates: int = UPDATE
         updates=updates,
         group_size=EPISODES,
         evaluated=EVALUATED,
+        finish=finish,
     )
-    return found(episodes)
+    return measure(episodes)

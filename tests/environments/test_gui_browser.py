@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import re
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 
@@ -248,7 +248,8 @@ async def test_the_clipboard_api_is_the_episodes_own_and_asks_the_tasks_permissi
 ) -> None:
     may = {"start": CLIPBOARD, "permissions": ["clipboard-read"]}
     one, two, barred = [
-        await Session(screens).start(notes_task(**said)) for said in (may, may, {"start": CLIPBOARD})
+        await Session(screens).start(notes_task(**said))
+        for said in (may, may, {"start": CLIPBOARD})
     ]
     try:
         for session in (one, barred):

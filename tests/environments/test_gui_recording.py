@@ -25,11 +25,14 @@ from agentrl.environments.gui.recording import (
     explore,
     parity,
 )
+from agentrl.environments.gui.recording.explore import actions_of
 from agentrl.environments.gui.recording.graph import action_key
+from agentrl.environments.gui.world import SITE, make_tasks
 
 live_test = pytest.mark.asyncio(loop_scope="module")
 # A page of few controls, so that the whole of its graph is a matter of seconds.
 LIST = {"start": "http://notes.test/list.html"}
+SHIPPED = SITE.parent / "recorded" / "archive"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -135,6 +138,42 @@ async def test_dialogs_are_recorded_with_what_is_under_them(
         assert "listitem" not in await do("click", "button OK")
         assert (await do.outcome())["state"] == []
     assert await parity(recording, live, [notes_task()], walks=2, steps=6) == []
+
+
+async def test_exploring_sees_all_within_reach_and_goes_on_from_what_was_recorded(
+    tmp_path: Path,
+) -> None:
+    """What is explored live is a recording here."""
+    source = RecordedScreens(Recording.open(SHIPPED))
+    recorder = RecordingScreens(source, Recording(tmp_path), screenshots=False)
+    task = next(make_tasks(1, kinds=("archive",), starts=1))
+    expert = await Session(recorder).start(task)
+    await expert("click", "link Dan: Garden")
+    await expert("click", "button Archive it")
+    found = await explore(recorder, [task], max_steps=2000, max_depth=3)
+    assert found.complete
+    graph = recorder.recording
+    (start,) = graph.starts.values()
+    near, frontier = {start.node}, [start.node]
+    for _ in range(2):
+        frontier = [edge.to for id in frontier for edge in graph.edges[id].values()]
+        near |= set(frontier)
+    assert len(near) > 20
+    for id in near:
+        view = graph.nodes[id].view
+        assert {action_key(a, view) for a in actions_of(graph.nodes[id], [])} <= set(
+            graph.edges[id]
+        )
+
+
+@live_test
+async def test_the_recording_that_ships_is_of_the_pages_that_ship() -> None:
+    screens = BrowserScreens({"world": SITE}, viewport=(640, 420))
+    tasks = list(make_tasks(2, kinds=("archive",), starts=1))
+    try:
+        assert await parity(Recording.open(SHIPPED), screens, tasks, walks=4, steps=4) == []
+    finally:
+        await screens.close()
 
 
 @live_test
