@@ -26,7 +26,7 @@ from agentrl.environments.gui.recording import (
     parity,
 )
 from agentrl.environments.gui.recording.explore import actions_of
-from agentrl.environments.gui.recording.graph import action_key
+from agentrl.environments.gui.recording.past import Past, action_key
 from agentrl.environments.gui.world import SITE, make_tasks
 
 live_test = pytest.mark.asyncio(loop_scope="module")
@@ -160,10 +160,29 @@ async def test_exploring_sees_all_within_reach_and_goes_on_from_what_was_recorde
         near |= set(frontier)
     assert len(near) > 20
     for id in near:
-        view = graph.nodes[id].view
-        assert {action_key(a, view) for a in actions_of(graph.nodes[id], [])} <= set(
-            graph.edges[id]
-        )
+        node, known = graph.nodes[id], graph.edges[id]
+        tried = [a for a in actions_of(node, []) if a.kind != "back"]
+        assert {action_key(action, node.view, Past()) for action in tried} <= set(known)
+        assert any(key.startswith("back(") for key in known)
+
+
+@live_test
+async def test_back_leads_to_the_page_as_it_was_left(live: BrowserScreens, tmp_path: Path) -> None:
+    """From one and the same state, by two ways to it."""
+    recorder = RecordingScreens(live, Recording(tmp_path))
+    found = []
+    for source in (recorder, RecordedScreens(recorder.recording)):
+        for title in ("milk", "bread"):
+            do = await Session(source).start(notes_task())
+            await do("type", "textbox Title", text=title)
+            await do("click", "link All notes")
+            found.append((do.env._screen.node.id, await do("back")))
+            await do.close()
+    assert found[:2] == found[2:]
+    assert found[0][0] == found[1][0]
+    assert recorder.recording.conflicts == []
+    assert 'value="milk"' in found[0][1]
+    assert 'value="bread"' in found[1][1]
 
 
 @live_test
@@ -267,10 +286,10 @@ def test_same_state_is_one_node_and_hidden_memory_tells_states_apart(tmp_path: P
 
 def test_click_on_a_point_is_the_click_on_what_is_there() -> None:
     shown = view("a", "b")
-    assert action_key(Action("click", point=(10, 45)), shown) == "click(element=2)"
-    assert action_key(Action("click", point=(90, 90)), shown) == "click(at=[90, 90])"
+    assert action_key(Action("click", point=(10, 45)), shown, Past()) == "click(element=2)"
+    assert action_key(Action("click", point=(90, 90)), shown, Past()) == "click(at=[90, 90])"
     canvas = View("", "", (100, 100), [Element(1, "canvas", "", (0, 0, 100, 100))])
-    assert action_key(Action("click", point=(3, 4)), canvas) == "click(at=[3, 4])"
+    assert action_key(Action("click", point=(3, 4)), canvas, Past()) == "click(at=[3, 4])"
 
 
 points = st.none() | st.tuples(st.integers(0, 999), st.integers(0, 999))

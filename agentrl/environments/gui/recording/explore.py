@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentrl.core import Task
-from agentrl.environments.gui.recording.graph import Node, Recording, action_key, scene_key
+from agentrl.environments.gui.recording.graph import Node, Recording, scene_key
+from agentrl.environments.gui.recording.past import Past, action_key
 from agentrl.environments.gui.recording.recorder import RecordingScreen, RecordingScreens
 from agentrl.environments.gui.screen import Action, Refused
 from agentrl.environments.gui.task import screen_task
@@ -40,7 +41,7 @@ async def explore(
 
     What others recorded is known already, and explored from. A browser cannot jump: a state is
     reached again by walking to it, so one walk goes on forward as long as there is something
-    untried.
+    untried. Going back, which depends on how one came, is tried one way a state.
 
     Args:
         texts: what is typed into fields.
@@ -114,14 +115,20 @@ class _Walker:
 
     def _ways(self) -> dict[str, list[Action]]:
         """A shortest way to every state that is known, the nearest first."""
-        edges = self._screens.recording.edges
+        graph = self._screens.recording
         ways: dict[str, list[Action]] = {id: [] for id in sorted(self._starts)}
+        look = Action("look")
+        pasts = {id: Past().then(look, graph.nodes[id].view.url, id) for id in ways}
         queue = deque(ways)
         while queue:
             id = queue.popleft()
-            for key, edge in edges.get(id, {}).items():
-                if edge.to not in ways:
-                    ways[edge.to] = [*ways[id], Action.read(key)]
+            for key, edge in graph.edges.get(id, {}).items():
+                action = Action.read(key)
+                passable = action.kind != "back" or action.text == pasts[id].before
+                if passable and edge.to not in ways:
+                    ways[edge.to] = [*ways[id], action]
+                    url = graph.nodes[edge.to].view.url
+                    pasts[edge.to] = pasts[id].then(action, url, edge.to)
                     queue.append(edge.to)
         return ways
 
@@ -132,7 +139,11 @@ class _Walker:
             return None
         known = self._screens.recording.edges.get(id, {})
         for action in actions_of(node, self._texts):
-            if action_key(action, node.view) not in known:
+            if action.kind == "back":
+                tried = any(key.startswith("back(") for key in known)
+            else:
+                tried = action_key(action, node.view, Past()) in known
+            if not tried:
                 return action
         return None
 
