@@ -46,7 +46,7 @@ LENGTHS, SIZE = (1, 2), 4
 def main() -> int:
     parser = command_line(__doc__, "runs/vision")
     parser.add_argument("--mazes", type=int, default=3000, help="to train on")
-    parser.add_argument("--shown", type=int, default=1500, help="whose ways are imitated")
+    parser.add_argument("--shown", type=int, default=2000, help="whose ways are imitated")
     parser.add_argument("--held-out", type=int, default=96, help="to measure on")
     return exit_code(lambda: Demo(parser.parse_args()).run())
 
