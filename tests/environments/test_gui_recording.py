@@ -191,16 +191,6 @@ async def test_back_leads_to_the_page_as_it_was_left(live: BrowserScreens, tmp_p
 
 
 @live_test
-async def test_the_recording_that_ships_is_of_the_pages_that_ship() -> None:
-    screens = BrowserScreens({"world": SITE}, viewport=(640, 420))
-    tasks = list(make_tasks(2, kinds=("archive",), starts=1))
-    try:
-        assert await parity(Recording.open(SHIPPED), screens, tasks, walks=4, steps=4) == []
-    finally:
-        await screens.close()
-
-
-@live_test
 async def test_unseen_step_ends_the_episode_with_a_status(folder: Path) -> None:
     do = await Session(RecordedScreens(Recording.open(folder))).start(notes_task())
     text = await do("click", "checkbox Pinned")
