@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--attempts", type=int, default=4, help="of the careless script, per task")
     parser.add_argument("--explore", type=int, default=0, help="further steps, over all states")
+    parser.add_argument("--depth", type=int, default=6, help="how far from the start these go")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--screenshots", action="store_true")
     options = parser.parse_args()
@@ -47,6 +48,7 @@ def main() -> int:
                 options.out,
                 attempts=options.attempts,
                 further=options.explore,
+                depth=options.depth,
                 seed=options.seed,
                 screenshots=options.screenshots,
             )

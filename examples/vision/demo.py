@@ -1,6 +1,6 @@
 """Pixels in, moves out: a small vision-language model learns to cross mazes that it only sees.
 
-    tasks     mazes of 4 x 4 cells, ways of one to three moves; the policy gets the picture alone
+    tasks     mazes of 4 x 4 cells, ways of one or two moves; the policy gets the picture alone
     policy    a vision tower, a projector and a decoder, made from nothing, with a processor
     imitate   the right ways of some mazes, for a few epochs
     train     GRPO from there; the gradient goes through the vision tower
@@ -40,7 +40,7 @@ from examples.stages import command_line, exit_code, in_folder
 HERE = Path(__file__).resolve().parent
 # Each move is one token; the rest is words.
 WORDS = r"<\|\w+\|>|%s| ?[\p{L}]+|[\r\n]+|\s+|."
-LENGTHS, SIZE = (1, 2, 3), 4
+LENGTHS, SIZE = (1, 2), 4
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 
@@ -237,6 +238,51 @@ async def test_each_episode_has_a_clipboard_of_its_own(screens: BrowserScreens) 
     finally:
         for session in (one, two, three):
             await session.close()
+
+
+CLIPBOARD = "http://notes.test/clipboard.html"
+
+
+async def test_the_clipboard_api_is_the_episodes_own_and_asks_the_tasks_permissions(
+    screens: BrowserScreens,
+) -> None:
+    may = {"start": CLIPBOARD, "permissions": ["clipboard-read"]}
+    one, two, barred = [
+        await Session(screens).start(notes_task(**said))
+        for said in (may, may, {"start": CLIPBOARD})
+    ]
+    try:
+        for session in (one, barred):
+            assert 'text "said: copied"' in await session("click", "button Copy the code")
+        assert 'text "said: read code 17"' in await one("click", "button Paste")
+        assert 'text "said: items 1 code 17"' in await one("click", "button Paste items")
+        assert 'text "said: read"' in await two("click", "button Paste"), "another's clipboard"
+        assert 'text "said: NotAllowedError"' in await barred("click", "button Paste")
+        await barred("click", "textbox Title")
+        assert 'value="code 17"' in await barred("key", keys="Control+v")
+        await two("type", "textbox Title", text="mine")
+        await two("key", keys="Control+a")
+        await two("key", keys="Control+c")
+        assert 'text "said: read mine"' in await two("click", "button Paste")
+    finally:
+        for session in (one, two, barred):
+            await session.close()
+
+
+async def test_a_page_writes_to_the_clipboard_by_itself_where_the_task_lets_it(
+    screens: BrowserScreens,
+) -> None:
+    found = []
+    for granted in ([], ["clipboard-write", "clipboard-read"]):
+        task = notes_task(start=f"{CLIPBOARD}#all", permissions=granted)
+        do = await Session(screens).start(task)
+        await do("click", "button Paste")
+        found.append(re.findall(r'text "((?:said|loaded): .*)"', do.text))
+        await do.close()
+    assert found == [
+        ["said: NotAllowedError", "loaded: NotAllowedError"],
+        ["said: read #all", "loaded: written"],
+    ]
 
 
 async def test_prepare_brief_over_hide_and_a_standing_clock(screens: BrowserScreens) -> None:

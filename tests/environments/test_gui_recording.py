@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,17 +20,21 @@ from agentrl.environments.gui import Action, Element, View
 from agentrl.environments.gui.browser import BrowserScreens
 from agentrl.environments.gui.recording import (
     Edge,
+    Node,
     RecordedScreens,
     Recording,
     RecordingScreens,
     explore,
     parity,
 )
-from agentrl.environments.gui.recording.graph import action_key
+from agentrl.environments.gui.recording.explore import actions_of
+from agentrl.environments.gui.recording.past import Past, action_key
+from agentrl.environments.gui.world import SITE, make_tasks
 
 live_test = pytest.mark.asyncio(loop_scope="module")
 # A page of few controls, so that the whole of its graph is a matter of seconds.
 LIST = {"start": "http://notes.test/list.html"}
+SHIPPED = SITE.parent / "recorded" / "archive"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -137,6 +142,54 @@ async def test_dialogs_are_recorded_with_what_is_under_them(
     assert await parity(recording, live, [notes_task()], walks=2, steps=6) == []
 
 
+async def test_exploring_sees_all_within_reach_and_goes_on_from_what_was_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is explored is itself a recording, which does not know every way back."""
+
+    def forward(node: Node, texts: list[str]) -> list[Action]:
+        return [action for action in actions_of(node, texts) if action.kind != "back"]
+
+    monkeypatch.setattr(sys.modules[explore.__module__], "actions_of", forward)
+    source = RecordedScreens(Recording.open(SHIPPED))
+    recorder = RecordingScreens(source, Recording(tmp_path), screenshots=False)
+    task = next(make_tasks(1, kinds=("archive",), starts=1))
+    expert = await Session(recorder).start(task)
+    await expert("click", "link Dan: Garden")
+    await expert("click", "button Archive it")
+    found = await explore(recorder, [task], max_steps=2000, max_depth=3)
+    assert found.complete
+    graph = recorder.recording
+    (start,) = graph.starts.values()
+    near, frontier = {start.node}, [start.node]
+    for _ in range(2):
+        frontier = [edge.to for id in frontier for edge in graph.edges[id].values()]
+        near |= set(frontier)
+    assert len(near) > 20
+    for id in near:
+        node, known = graph.nodes[id], graph.edges[id]
+        assert {action_key(a, node.view, Past()) for a in forward(node, [])} <= set(known)
+
+
+@live_test
+async def test_back_leads_to_the_page_as_it_was_left(live: BrowserScreens, tmp_path: Path) -> None:
+    """From one and the same state, by two ways to it."""
+    recorder = RecordingScreens(live, Recording(tmp_path))
+    found = []
+    for source in (recorder, RecordedScreens(recorder.recording)):
+        for title in ("milk", "bread"):
+            do = await Session(source).start(notes_task())
+            await do("type", "textbox Title", text=title)
+            await do("click", "link All notes")
+            found.append((do.env._screen.node.id, await do("back")))
+            await do.close()
+    assert found[:2] == found[2:]
+    assert found[0][0] == found[1][0]
+    assert recorder.recording.conflicts == []
+    assert 'value="milk"' in found[0][1]
+    assert 'value="bread"' in found[1][1]
+
+
 @live_test
 async def test_unseen_step_ends_the_episode_with_a_status(folder: Path) -> None:
     do = await Session(RecordedScreens(Recording.open(folder))).start(notes_task())
@@ -228,10 +281,10 @@ def test_same_state_is_one_node_and_hidden_memory_tells_states_apart(tmp_path: P
 
 def test_click_on_a_point_is_the_click_on_what_is_there() -> None:
     shown = view("a", "b")
-    assert action_key(Action("click", point=(10, 45)), shown) == "click(element=2)"
-    assert action_key(Action("click", point=(90, 90)), shown) == "click(at=[90, 90])"
+    assert action_key(Action("click", point=(10, 45)), shown, Past()) == "click(element=2)"
+    assert action_key(Action("click", point=(90, 90)), shown, Past()) == "click(at=[90, 90])"
     canvas = View("", "", (100, 100), [Element(1, "canvas", "", (0, 0, 100, 100))])
-    assert action_key(Action("click", point=(3, 4)), canvas) == "click(at=[3, 4])"
+    assert action_key(Action("click", point=(3, 4)), canvas, Past()) == "click(at=[3, 4])"
 
 
 points = st.none() | st.tuples(st.integers(0, 999), st.integers(0, 999))

@@ -12,6 +12,7 @@ from agentrl.environments import beam, chain, choices, maze
 from agentrl.environments.sql import environment as sql_environment
 from agentrl.papers import check, cm2, cosine_verifier, logic_llama
 from agentrl.rewards import search
+from agentrl.rewards.evidence import reward as evidence
 from agentrl.rewards.process import tiers
 from agentrl.rewards.verifiers.base import Item
 from agentrl.rewards.verifiers.numbers import Quantity
@@ -72,6 +73,10 @@ def no_credit(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def trusting(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(evidence, "decided", lambda votes: 1.0)
+
+
 def one_tier(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tiers, "tier", lambda *_: 0.0)
 
@@ -88,6 +93,7 @@ BROKEN: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "veri_r1": no_evidence,
     "cm2": no_credit,
     "ssl": one_tier,
+    "smartsnap": trusting,
 }
 
 

@@ -32,6 +32,7 @@ class World:
         turns: of an episode; tokens: of a message.
         pieces: how the tokenizer cuts text (`train_tokenizer`'s `words`); None is the usual way.
         vocabulary: its most tokens.
+        spread: standard deviation of fresh weights; wider ones learn to copy sooner.
     """
 
     task: Task
@@ -41,6 +42,7 @@ class World:
     tokens: int = 12
     pieces: str | None = None
     vocabulary: int = 320
+    spread: float = 0.02
 
     def tiny_policy(self, seed: int) -> Policy:
         """About a tenth of a million weights."""
@@ -56,6 +58,7 @@ class World:
             kv_heads=1,
             head_dim=32,
             max_positions=1024,
+            initializer_range=self.spread,
             seed=derive_seed(seed, "weights"),
         )
 

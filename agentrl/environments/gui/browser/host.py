@@ -119,6 +119,10 @@ class BrowserScreens:
         sandbox = [] if hasattr(os, "getuid") and os.getuid() else ["--no-sandbox"]
         rules = [*self._sites.rules, *(_rule(url) for url in self._allow), "MAP * ~NOTFOUND"]
         flags = [*FLAGS, *sandbox, f"--host-resolver-rules={', '.join(rules)}"]
+        if self._sites.origins:
+            # Like pages that came over https, for which the applications were made.
+            secure = ",".join(sorted(self._sites.origins))
+            flags.append(f"--unsafely-treat-insecure-origin-as-secure={secure}")
         try:
             return await self._playwright.chromium.launch(
                 executable_path=self._executable, args=flags

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from agentrl.core import Image, InfraError
+from agentrl.environments.gui.browser.clipboard import Clipboard
 from agentrl.environments.gui.browser.dialogs import DialogView
 from agentrl.environments.gui.browser.inputs import PERFORM
 from agentrl.environments.gui.browser.tab import Interrupted, PageError, Tab
@@ -58,10 +59,11 @@ class BrowserScreen:
         self._downloads: list[dict[str, Any]] = []
         self._begun = self._announced = 0
         self._saving: set[asyncio.Task[None]] = set()
-        self._clipboard = ""
+        self._clipboard = Clipboard(self._tab_of)
 
     async def start(self) -> None:
         """Open the first page. Raises InfraError when it does not answer."""
+        await self._clipboard.install(self._context)
         if self._task.now is not None:
             await self._context.clock.set_fixed_time(self._task.now)
         page = await self._context.new_page()
@@ -122,11 +124,13 @@ class BrowserScreen:
         return await self._ask(check)
 
     async def memory(self) -> str:
-        """localStorage and sessionStorage of the page, as they are."""
+        """localStorage and sessionStorage of the page, as they are, and the clipboard."""
         try:
-            return str(await self._tab.inside("agentrl.memory()"))
+            stored = str(await self._tab.inside("agentrl.memory()"))
         except Interrupted:
             return "dialog"
+        # As before there was one, where there is none: old recordings stay what they are.
+        return f"{stored} {json.dumps(self._clipboard.text)}" if self._clipboard.text else stored
 
     async def extras(self) -> dict[str, Any]:
         """{"downloads": [{"name", "bytes", "sha256"}]}."""
@@ -155,7 +159,7 @@ class BrowserScreen:
             raise Interrupted
         found = await self._settled(tab)
         title, url, width, height, rows, copied = found
-        self._clipboard = copied or self._clipboard
+        self._clipboard.copied(copied)
         elements = [element_of(row) for row in rows]
         shot, over = await asyncio.gather(self._shot(tab, image), self._over(tab))
         if len(self._tabs) > 1:
@@ -218,7 +222,7 @@ class BrowserScreen:
             await self._back(tab)
         else:
             if action.kind == "key" and "+" in action.text:
-                await tab.inside(f"agentrlClipboard.hold({json.dumps(self._clipboard)})")
+                await self._clipboard.lend(tab)
             note = await PERFORM[action.kind](tab, action, view)
             if note:
                 self._told.tell(note)
@@ -331,6 +335,9 @@ class BrowserScreen:
         row = {"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         self._downloads.append(row)
         self._told.tell(f"downloaded {name} ({len(data)} bytes)")
+
+    def _tab_of(self, page: Page) -> Tab | None:
+        return next((tab for tab in self._tabs if tab.page is page), None)
 
     def _drop(self, tab: Tab) -> None:
         self._tabs.remove(tab)

@@ -81,6 +81,12 @@ class Tab:
         self.failed = self.failed or cause
         self._wake()
 
+    def answered(self, request: str) -> None:
+        """One of `requests` is no longer under way."""
+        self.requests.discard(request)
+        if not self.requests:
+            self._wake()
+
     def interrupt(self, dialog: Dialog) -> None:
         self.dialog = dialog
         self._wake()
@@ -255,9 +261,7 @@ class Tab:
             self.requests.add(event["requestId"])
 
     def _on_answered(self, event: dict[str, Any]) -> None:
-        self.requests.discard(event["requestId"])
-        if not self.requests:
-            self._wake()
+        self.answered(event["requestId"])
 
     def _on_window(self, _: Any) -> None:
         self.opening = True

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from agentrl.core import Task
-from agentrl.environments.gui.recording.graph import Node, Recording, action_key, scene_key
+from agentrl.environments.gui.recording.graph import Node, Recording, scene_key
+from agentrl.environments.gui.recording.past import Past, action_key
 from agentrl.environments.gui.recording.recorder import RecordingScreen, RecordingScreens
 from agentrl.environments.gui.screen import Action, Refused
 from agentrl.environments.gui.task import screen_task
@@ -37,8 +39,9 @@ async def explore(
 ) -> Explored:
     """Try every action of every state, breadth first, from the start of each task's scene.
 
-    A browser cannot jump: a state is reached again by walking to it, so one walk goes on forward as
-    long as there is something untried.
+    What others recorded is known already, and explored from. A browser cannot jump: a state is
+    reached again by walking to it, so one walk goes on forward as long as there is something
+    untried. Going back, which depends on how one came, is tried one way a state.
 
     Args:
         texts: what is typed into fields.
@@ -66,25 +69,27 @@ class _Walker:
     ) -> None:
         self._screens, self._task = screens, task
         self._texts, self._depth = texts, max_depth
-        self._paths: dict[str, list[Action]] = {}
-        self._queue: deque[str] = deque()
+        self._starts: set[str] = set()
+        self._lost: set[str] = set()
         self.steps, self.complete = 0, False
 
     async def run(self, budget: int) -> int:
         screen = await self._open()
         try:
             while self.steps < budget:
-                node = screen.node
-                assert node is not None
-                action = self._untried(node)
+                assert screen.node is not None
+                ways = self._ways()
+                action = self._untried(screen.node.id, ways)
                 if action is not None:
                     await self._try(screen, action)
                     continue
-                await screen.close()
-                screen = await self._open()
-                if not await self._walk_to_untried(screen):
+                target = next((id for id in ways if self._untried(id, ways) is not None), None)
+                if target is None:
                     self.complete = True
                     break
+                await screen.close()
+                screen = await self._open()
+                await self._walk(screen, target, ways[target])
         finally:
             await screen.close()
         return self.steps
@@ -92,49 +97,53 @@ class _Walker:
     async def _open(self) -> RecordingScreen:
         screen = await self._screens.open(self._task)
         assert screen.node is not None
-        self._reached(screen.node, [])
+        self._starts.add(screen.node.id)
         return screen
 
-    def _reached(self, node: Node, path: list[Action]) -> None:
-        if node.id not in self._paths:
-            self._paths[node.id] = path
-            self._queue.append(node.id)
-
     async def _try(self, screen: RecordingScreen, action: Action) -> None:
-        assert screen.node is not None
-        path = self._paths[screen.node.id]
         self.steps += 1
-        try:
+        with suppress(Refused):
             await screen.act(action, image=False)
-        except Refused:
-            return
-        self._reached(screen.node, [*path, action])
 
-    async def _walk_to_untried(self, screen: RecordingScreen) -> bool:
-        """Walk to the nearest state with something untried; False when there is none."""
-        graph = self._screens.recording
-        while self._queue:
-            id = self._queue[0]
-            if self._untried(graph.nodes[id]) is None:
-                self._queue.popleft()
-                continue
-            for action in self._paths[id]:
-                self.steps += 1
-                await screen.act(action, image=False)
-            if screen.node is not None and screen.node.id == id:
-                return True
+    async def _walk(self, screen: RecordingScreen, target: str, way: Sequence[Action]) -> None:
+        for action in way:
+            await self._try(screen, action)
+        assert screen.node is not None
+        if screen.node.id != target:
             # The application does not lead there again: a conflict that the recording lists.
-            self._queue.popleft()
-            await screen.look(image=False)
-            return True
-        return False
+            self._lost.add(target)
 
-    def _untried(self, node: Node) -> Action | None:
-        if node.view.over or len(self._paths.get(node.id, ())) >= self._depth:
+    def _ways(self) -> dict[str, list[Action]]:
+        """A shortest way to every state that is known, the nearest first."""
+        graph = self._screens.recording
+        ways: dict[str, list[Action]] = {id: [] for id in sorted(self._starts)}
+        look = Action("look")
+        pasts = {id: Past().then(look, graph.nodes[id].view.url, id) for id in ways}
+        queue = deque(ways)
+        while queue:
+            id = queue.popleft()
+            for key, edge in graph.edges.get(id, {}).items():
+                action = Action.read(key)
+                passable = action.kind != "back" or action.text == pasts[id].before
+                if passable and edge.to not in ways:
+                    ways[edge.to] = [*ways[id], action]
+                    url = graph.nodes[edge.to].view.url
+                    pasts[edge.to] = pasts[id].then(action, url, edge.to)
+                    queue.append(edge.to)
+        return ways
+
+    def _untried(self, id: str, ways: Mapping[str, Sequence[Action]]) -> Action | None:
+        node = self._screens.recording.nodes[id]
+        far = id not in ways or len(ways[id]) >= self._depth
+        if node.view.over or far or id in self._lost:
             return None
-        known = self._screens.recording.edges.get(node.id, {})
+        known = self._screens.recording.edges.get(id, {})
         for action in actions_of(node, self._texts):
-            if action_key(action, node.view) not in known:
+            if action.kind == "back":
+                tried = any(key.startswith("back(") for key in known)
+            else:
+                tried = action_key(action, node.view, Past()) in known
+            if not tried:
                 return action
         return None
 

@@ -5,7 +5,8 @@ A recording is a folder that can be shipped, read and diffed:
     recording.json        {"format": 1, "conflicts": [..],
                           "starts": {KEY of a scene: {"node", "brief", "scene"}}}
     transitions.jsonl     one a line, sorted: {"from", "action", "to"} and, where there are any,
-                          "notes", "refused" (the screen did not do it, and why)
+                          "notes", "refused" (the screen did not do it, and why); the action
+                          `back` names the node that one goes back to
     nodes/ID.json         {"title", "url", "size", "over", "checks", "memory", "screenshot",
                           "stopped" (true, where a dialog is open), "elements": one a line}
     screenshots/SHA.png
@@ -24,12 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from agentrl.core import ConfigError, Image, TaskFileError
-from agentrl.environments.gui.screen import Action, Element, View
+from agentrl.environments.gui.screen import Element, View
 from agentrl.environments.gui.task import ScreenTask
 
 FORMAT = 1
-# Where in such an element one clicks makes a difference.
-_PLACES = frozenset({"canvas", "image", "img", "frame", "area", "svg"})
 
 
 @dataclass(slots=True)
@@ -184,19 +183,6 @@ def scene_key(task: ScreenTask) -> str:
     # Without what is left at its default: a new key of tasks leaves old recordings usable.
     scene = task.model_dump(mode="json", exclude={"allow", "over"}, exclude_defaults=True)
     return hashlib.sha256(json.dumps(scene, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def action_key(action: Action, view: View) -> str:
-    """An action as the name of a transition.
-
-    A click on a point is the click on the element there, but where the point makes a difference.
-    """
-    if action.kind not in ("click", "double_click") or action.element or action.point is None:
-        return str(action)
-    element = view.at(*action.point)
-    if element is None or element.role in _PLACES:
-        return str(action)
-    return str(replace(action, element=element.id, point=None))
 
 
 def checks_of(references: list[dict[str, Any]]) -> list[str]:

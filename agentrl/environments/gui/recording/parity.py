@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from agentrl.core import Task
 from agentrl.core.seeds import derive_seed
 from agentrl.environments.gui.recording.graph import Recording
+from agentrl.environments.gui.recording.past import action_key
 from agentrl.environments.gui.recording.replay import RecordedScreen, RecordedScreens
 from agentrl.environments.gui.screen import Action, Refused, Screen, Screens, View
 from agentrl.environments.gui.words import words
@@ -69,7 +70,9 @@ async def _walk(
         states = await _said(one, recorded, checks), await _said(two, live, checks)
         if states[0] != states[1]:
             return Difference(task.id, tuple(path), states[0], states[1])
-        ways = sorted(recording.edges.get(one.node.id, {}))
+        back = action_key(Action("back"), recorded, one.past)
+        known = recording.edges.get(one.node.id, {})
+        ways = sorted(key for key in known if key == back or not key.startswith("back("))
         if not ways or len(path) == steps:
             return None
         path.append(draw.choice(ways))

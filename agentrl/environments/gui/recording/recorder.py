@@ -10,10 +10,10 @@ from agentrl.environments.gui.recording.graph import (
     Node,
     Recording,
     Start,
-    action_key,
     checks_of,
     scene_key,
 )
+from agentrl.environments.gui.recording.past import Past, action_key
 from agentrl.environments.gui.screen import Action, Refused, Screen, Screens, View
 from agentrl.environments.gui.task import screen_task
 
@@ -68,34 +68,37 @@ class RecordingScreen:
         self._live, self._recording, self._task = live, recording, task
         self._checks, self._screenshots = checks, screenshots
         self.node: Node | None = None
+        self.past = Past()
         self.conflicts = 0
 
     async def start(self) -> None:
         """Write down where the task's scene begins."""
         view = await self._live.look(image=self._screenshots)
-        self.node = await self._note(view, "")
+        node = await self._note(view, "")
+        self._at(node, Action("look"))
         wanted = screen_task(self._task)
         brief = await self._live.brief()
         scene = wanted.model_dump(mode="json", exclude_defaults=True)
-        self._recording.starts[scene_key(wanted)] = Start(self.node.id, brief, scene)
+        self._recording.starts[scene_key(wanted)] = Start(node.id, brief, scene)
 
     async def look(self, *, image: bool) -> View:
         view = await self._live.look(image=image or self._screenshots)
         if self.node is None or not view.stopped:
-            self.node = await self._note(view, "")
+            self._at(await self._note(view, ""), Action("look"))
         return view
 
     async def act(self, action: Action, *, image: bool) -> View:
         assert self.node is not None
         before = self.node
-        key = action_key(action, before.view)
+        key = action_key(action, before.view, self.past)
         try:
             view = await self._live.act(action, image=image or self._screenshots)
         except Refused as error:
             self._connect(before, key, Edge(before.id, refused=str(error)))
             raise
-        self.node = await self._note(view, f"{before.id} {key}")
-        self._connect(before, key, Edge(self.node.id, view.notes))
+        node = await self._note(view, f"{before.id} {key}")
+        self._at(node, action)
+        self._connect(before, key, Edge(node.id, view.notes))
         return view
 
     async def brief(self) -> str:
@@ -122,6 +125,10 @@ class RecordingScreen:
             return self._recording.add(view, {}, f"dialog {way}")
         checks = {check: await self._live.ask(check) for check in self._checks}
         return self._recording.add(view, checks, await self._live.memory())
+
+    def _at(self, node: Node, action: Action) -> None:
+        self.node = node
+        self.past = self.past.then(action, node.view.url, node.id)
 
     def _connect(self, source: Node, key: str, edge: Edge) -> None:
         if not self._recording.connect(source.id, key, edge):

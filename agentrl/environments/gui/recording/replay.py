@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from agentrl.core import InfraError, Task, TaskFileError
-from agentrl.environments.gui.recording.graph import Node, Recording, action_key, scene_key
+from agentrl.environments.gui.recording.graph import Node, Recording, scene_key
+from agentrl.environments.gui.recording.past import Past, action_key
 from agentrl.environments.gui.recording.recorder import RecordingScreen
 from agentrl.environments.gui.screen import Action, Refused, Screen, Screens, Unseen, View
 from agentrl.environments.gui.task import screen_task
@@ -61,6 +62,7 @@ class RecordedScreen:
         self._recording, self._brief, self._task = recording, brief, task
         self._source, self._extend = live, extend
         self.node = self._begin = node
+        self.past = Past().then(Action("look"), node.view.url, node.id)
         self._done: list[Action] = []
         self._live: Screen | None = None
 
@@ -79,7 +81,7 @@ class RecordedScreen:
             return await self._live.act(action, image=image)
         if action.kind == "look":
             return self._shown(image, ())
-        key = action_key(action, self.node.view)
+        key = action_key(action, self.node.view, self.past)
         edge = self._recording.edges.get(self.node.id, {}).get(key)
         if edge is None:
             if action.kind == "wait":
@@ -89,6 +91,7 @@ class RecordedScreen:
             raise Refused(edge.refused)
         self._done.append(action)
         self.node = self._recording.nodes[edge.to]
+        self.past = self.past.then(action, self.node.view.url, edge.to)
         return self._shown(image, edge.notes)
 
     async def brief(self) -> str:
