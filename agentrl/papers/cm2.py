@@ -190,9 +190,7 @@ def _lead(pair: Pairs) -> tuple[float, float]:
     return early_step - early, end_step - end
 
 
-def train(
-    world: World, level: Level, group: int, noise: float, seed: int
-) -> tuple[float, float]:
+def train(world: World, level: Level, group: int, noise: float, seed: int) -> tuple[float, float]:
     """Share of wishes granted over the first and the last updates, mean over the policies."""
     rng = np.random.default_rng(derive_seed(seed, "cm2", noise, group))
     logits = np.zeros((POLICIES, WISHES, 3, len(WORDS)))

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from agentrl.core import Score
+from agentrl.core import Episode, Score
 from agentrl.environments import beam, chain, choices, maze
 from agentrl.environments.sql import environment as sql_environment
-from agentrl.papers import check, cm2, cosine_verifier, logic_llama
+from agentrl.papers import check, cm2, cosine_verifier, logic_llama, verifier_vs_free
 from agentrl.rewards import search
 from agentrl.rewards.process import tiers
 from agentrl.rewards.verifiers.base import Item
@@ -72,6 +72,13 @@ def no_credit(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def blind_verifier(patch: pytest.MonkeyPatch) -> None:
+    async def finish(self: verifier_vs_free.Search, episode: Episode) -> None:
+        episode.scores["reward"] = Score(0.5)
+
+    patch.setattr(verifier_vs_free.Search, "finish", finish)
+
+
 def one_tier(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tiers, "tier", lambda *_: 0.0)
 
@@ -88,6 +95,7 @@ BROKEN: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "veri_r1": no_evidence,
     "cm2": no_credit,
     "ssl": one_tier,
+    "verifier_vs_free": blind_verifier,
 }
 
 

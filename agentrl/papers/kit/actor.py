@@ -137,13 +137,21 @@ class Actor:
         await record.game.finish(episode)
         return episode
 
-    def imitate(self, shown: Sequence[Episode], *, steps: int, rate: float) -> Actor:
-        """A copy after steps of cross entropy on these episodes."""
+    def imitate(
+        self, shown: Sequence[Episode], *, steps: int, rate: float, batch: int = 32
+    ) -> Actor:
+        """A copy after steps of cross entropy on these episodes, `batch` at a time in their
+        order."""
         student = self.fork(learning_rate=rate, schedule="linear", total_steps=steps)
-        for _ in range(steps):
-            student.learner.imitate(shown)
+        for step in range(steps):
+            at = step * batch % len(shown)
+            student.learner.imitate(shown[at : at + batch])
         return student
 
     def learn(self, episodes: Sequence[Episode]) -> dict[str, float]:
-        """One update on one group of judged episodes."""
-        return self.learner.step([Group((episodes[0].task.id,), list(episodes))])
+        """One update on judged episodes, in a group for each of their tasks."""
+        groups: dict[str, Group] = {}
+        for episode in episodes:
+            key = episode.task.id
+            groups.setdefault(key, Group((key,), [])).episodes.append(episode)
+        return self.learner.step(list(groups.values()))
