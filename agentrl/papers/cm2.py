@@ -46,9 +46,9 @@ CLAIM = (
 )
 Level = Literal["trajectory", "step"]
 WISHES, NOISE, MOST = 3, 0.15, 15
-SMALL, LARGE, UPDATES, RATE = 8, 48, 90, 30.0
-POLICIES = 16
-"""Trained beside each other for every seed: one run of so few episodes says little."""
+SMALL, LARGE, UPDATES, RATE = 8, 32, 90, 40.0
+POLICIES = {SMALL: 48, LARGE: 16}
+"""Trained beside each other: one run in groups of eight says little."""
 EARLY, LATE = slice(15), slice(-15, None)
 WORDS = ("find", "book", "chat", "done")
 START, FOUND, BOOKED = range(3)
@@ -193,8 +193,8 @@ def _lead(pair: Pairs) -> tuple[float, float]:
 def train(world: World, level: Level, group: int, noise: float, seed: int) -> tuple[float, float]:
     """Share of wishes granted over the first and the last updates, mean over the policies."""
     rng = np.random.default_rng(derive_seed(seed, "cm2", noise, group))
-    logits = np.zeros((POLICIES, WISHES, 3, len(WORDS)))
-    policy = np.arange(POLICIES)[:, None]
+    logits = np.zeros((POLICIES[group], WISHES, 3, len(WORDS)))
+    policy = np.arange(len(logits))[:, None]
     granted = []
     for _ in range(UPDATES):
         played = world.play(logits, group, rng)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -31,9 +32,9 @@ STYLES = (1, 2, 3)
 FEW, EACH, GROUP = 32, 64, 4
 """Traces of the first clone; more of them for each message of the budget; episodes of a target in
 an update, which has them of every target."""
-RATE, EVALUATED, DRAWS = 3e-3, 160, 4
+RATE, EVALUATED, DRAWS = 2e-3, 24, 4
 PLAIN = {"outcome": {"scale": "none"}}
-STATES, BRANCHES, CONTINUATIONS = 16, 4, 4
+STATES, BRANCHES, CONTINUATIONS = 3, 4, 3
 
 
 class Search:
@@ -95,7 +96,7 @@ def holds(short: Found, long: Found, alike: Found) -> bool:
     return (
         all(f.gap > 0.1 * budget for f, budget in ((short, 4), (long, 8)))
         and long.gap > short.gap + 0.2
-        and long.trained[0] > max(long.cloned) + 0.5
+        and long.trained[0] > max(long.cloned) + 0.3
         and long.best > long.cloned[1]
         and long.concentration > 0.1
         and abs(alike.gap) < 0.4
@@ -109,15 +110,16 @@ async def compare(seed: int, boxes: int, styles: Sequence[int]) -> Found:
     few, more = await world.traces(FEW, "few"), await world.traces(EACH * boxes, "more")
     fresh = Actor([*(f"box{b}" for b in range(boxes)), "empty"], derive_seed(seed, "weights"))
     base = fresh.imitate(few, steps=50, rate=1e-2)
-    draws = await world.returns(base, "evaluate")
+    draws = await world.returns(base)
+    beside = (draws - draws.mean(1, keepdims=True)).ravel().tolist()
     sigma = await world.sigma(base)
     return Found(
         sigma,
-        anti_concentration(draws, sigma**0.5 if sigma > 0 else 0.0, 0.25),
-        float(np.mean(draws)),
-        best_of_n(draws, draws, DRAWS),
+        anti_concentration(beside, max(sigma, 0.0) ** 0.5, 0.25),
+        float(draws.mean()),
+        float(np.mean([best_of_n(row, row, DRAWS) for row in draws.tolist()])),
         [
-            float(np.mean(await world.returns(base.imitate(part, steps=50, rate=1e-2), "evaluate")))
+            float((await world.returns(base.imitate(part, steps=50, rate=1e-2))).mean())
             for part in (more[: len(more) // 4], more)
         ],
         await world.trained(base, EACH // GROUP),
@@ -150,10 +152,10 @@ class _World:
         most = max(map(len, scripts))
         return await self._play(Actor(words, self.seed), count, name, most, scripts)
 
-    async def returns(self, actor: Actor, name: object) -> list[float]:
-        """In messages, 0 to the budget."""
-        episodes = await self._play(actor, EVALUATED, name, self.boxes)
-        return [e.reward * self.boxes for e in episodes]
+    async def returns(self, actor: Actor) -> np.ndarray:
+        """float64[boxes, episodes], in messages, 0 to the budget, by where the target was."""
+        episodes = await self._play(actor, EVALUATED * self.boxes, "evaluate", self.boxes)
+        return np.array([e.reward * self.boxes for e in episodes]).reshape(-1, self.boxes).T
 
     async def trained(self, base: Actor, updates: int) -> list[float]:
         """Mean return after a quarter of the updates, and after all; advantages r - mean r."""
@@ -162,34 +164,37 @@ class _World:
         for update in range(updates):
             actor.learn(await self._play(actor, GROUP * self.boxes, update, self.boxes))
             if update + 1 in (updates // 4, updates):
-                found.append(float(np.mean(await self.returns(actor, "evaluate"))))
+                found.append(float((await self.returns(actor)).mean()))
         return found
 
     async def sigma(self, actor: Actor) -> float:
         """Heterogeneity, from continuations behind words drawn at states of its own episodes."""
-        reached = await self._play(actor, STATES, "states", self.boxes)
-        states = [(e, h) for e in reached for h in range(len(e.turns))]
-        before = [[turn.text for turn in e.turns[:h]] for e, h in states]
+        reached = await self._play(actor, STATES * self.boxes, "states", self.boxes)
+        states = [(n, h) for n, e in enumerate(reached) for h in range(len(e.turns))]
+        before = [[turn.text for turn in reached[n].turns[:h]] for n, h in states]
+        targets = [n % self.boxes for n, _ in states]
         shut = _each(before, BRANCHES)
-        tried = await self._behind(actor, shut, shut, "branches")
+        tried = await self._behind(actor, shut, _each(targets, BRANCHES), "branches")
         begun = [[*b, e.turns[len(b)].text] for b, e in zip(shut, tried, strict=True)]
-        longer = _each(begun, CONTINUATIONS)
-        ends = await self._behind(actor, longer, _each(shut, CONTINUATIONS), "continuations")
+        many = BRANCHES * CONTINUATIONS
+        scripts = _each(begun, CONTINUATIONS)
+        ends = await self._behind(actor, scripts, _each(targets, many), "continuations")
         returns = np.array([e.reward * self.boxes for e in ends]).reshape(len(states), BRANCHES, -1)
-        found = {(e.id, h): mine for (e, h), mine in zip(states, returns.tolist(), strict=True)}
+        found = dict(zip(states, returns.tolist(), strict=True))
         return heterogeneity(
-            [[found.get((e.id, h), ()) for e in reached] for h in range(self.boxes)]
+            [[found.get((n, h), ()) for n in range(len(reached))] for h in range(self.boxes)]
         )
 
     async def _behind(
-        self, actor: Actor, scripts: Sequence[list[str]], opened: Sequence[list[str]], name: str
+        self, actor: Actor, scripts: Sequence[list[str]], targets: Sequence[int], name: str
     ) -> list[Episode]:
-        """Episodes that begin so, with the target in none of the boxes of `opened`."""
-        luck = np.random.default_rng(self._drawn("luck", name))
-        left = [[b for b in range(self.boxes) if f"box{b}" not in o] for o in opened]
-        games = [Search(self.boxes, int(luck.choice(among))) for among in left]
+        """Episodes that begin so."""
+        games = [Search(self.boxes, target) for target in targets]
         return await actor.play(games, self._drawn("words", name), most=self.boxes, scripts=scripts)
 
 
-def _each(items: Sequence[list[str]], times: int) -> list[list[str]]:
+T = TypeVar("T")
+
+
+def _each(items: Sequence[T], times: int) -> list[T]:
     return [item for item in items for _ in range(times)]
