@@ -46,10 +46,10 @@ CLAIM = (
 )
 Level = Literal["trajectory", "step"]
 WISHES, NOISE, MOST = 3, 0.15, 15
-SMALL, LARGE, UPDATES, RATE = 8, 32, 90, 40.0
+SMALL, LARGE, UPDATES, RATE = 8, 32, 90, 33.0
 POLICIES = {SMALL: 48, LARGE: 16}
 """Trained beside each other: one run in groups of eight says little."""
-EARLY, LATE = slice(15), slice(-15, None)
+EARLY, LATE = slice(10), slice(-15, None)
 WORDS = ("find", "book", "chat", "done")
 START, FOUND, BOOKED = range(3)
 ITEMS = [
@@ -157,7 +157,8 @@ class World:
             wish = wish + (goes_on & alive)
             state = np.where(goes_on, START, after)
             alive = alive & ~(told & ~goes_on) & (wish < WISHES)
-        return Played(*(np.stack(column) for column in zip(*lines, strict=True)), wish)
+        said = [np.stack(column) for column in zip(*lines, strict=True)]
+        return Played(said[0], said[1], said[2], said[3], said[4], wish)
 
 
 def run(seeds: Sequence[int]) -> Measured:
@@ -181,7 +182,7 @@ def run(seeds: Sequence[int]) -> Measured:
 def holds(small: Pairs, large: Pairs, quiet: Pairs) -> bool:
     """The effect, from (early, at the end) by trajectory and by step."""
     early, end = _lead(small)
-    return early > 0.03 and end < -0.1 and _lead(large)[1] > end + 0.03 and _lead(quiet)[1] > -0.03
+    return early > 0.02 and end < -0.1 and _lead(large)[1] > end + 0.03 and _lead(quiet)[1] > -0.03
 
 
 def _lead(pair: Pairs) -> tuple[float, float]:
@@ -210,14 +211,14 @@ def train(world: World, level: Level, group: int, noise: float, seed: int) -> tu
 
 def advantages(played: Played, verdicts: np.ndarray, level: Level) -> np.ndarray:
     """float64[T, P, G], of each message over its policy's group; 0 after the end."""
-    out = np.zeros(played.wish.shape)
+    out, (_, policies, group) = np.zeros(played.wish.shape), played.wish.shape
     length = played.alive.sum(0)
     begin, end = (
         np.minimum([(played.wish < w + after).sum(0) for w in range(WISHES)], length)
         for after in (0, 1)
     )
-    for p in range(out.shape[1]):
-        returns = np.zeros(out.shape[2])
+    for p in range(policies):
+        returns = np.zeros(group)
         for w in range(WISHES):
             reached = np.flatnonzero(end[w, p] > begin[w, p]).tolist()
             spans = [slice(begin[w, p, g], end[w, p, g]) for g in reached]

@@ -99,7 +99,7 @@ def holds(short: Found, long: Found, alike: Found) -> bool:
         and long.trained[0] > max(long.cloned) + 0.3
         and long.best > long.cloned[1]
         and long.concentration > 0.1
-        and abs(alike.gap) < 0.4
+        and abs(alike.gap) < 0.3 * long.gap
         and abs(alike.sigma) < 0.3 * long.sigma
     )
 
@@ -109,7 +109,7 @@ async def compare(seed: int, boxes: int, styles: Sequence[int]) -> Found:
     world = _World(boxes, styles, seed)
     few, more = await world.traces(FEW, "few"), await world.traces(EACH * boxes, "more")
     fresh = Actor([*(f"box{b}" for b in range(boxes)), "empty"], derive_seed(seed, "weights"))
-    base = fresh.imitate(few, steps=50, rate=1e-2)
+    base = fresh.imitate(few, steps=100, rate=1e-2)
     draws = await world.returns(base)
     beside = (draws - draws.mean(1, keepdims=True)).ravel().tolist()
     sigma = await world.sigma(base)
