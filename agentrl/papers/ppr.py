@@ -32,7 +32,7 @@ CLAIM = (
 )
 NOTE, LEFT, RIGHT = "[note()]", "[left()]", "[right()]"
 TIME_OUT = 0.6
-UPDATES, EPISODES, EVALUATED = 14, 48, 100
+UPDATES, EPISODES, EVALUATED = 22, 48, 200
 MOVED = 0.15
 
 

@@ -16,6 +16,7 @@ from agentrl.rewards import RewardPlan, judge
 from agentrl.rewards.diagnostics.distance import sampled_distance
 from agentrl.store import RunStore
 from agentrl.training.build import make_provider
+from agentrl.training.heterogeneity import best_of_n
 from agentrl.training.rewards import reward_plan
 
 
@@ -43,6 +44,8 @@ class Rescored:
         correlation: Pearson's r of the rewards of episodes that both judged; NaN while one is
             constant. distance: STARC's sampled distance, baselines by group.
         flipped: share of turns whose advantage changed its sign; advantage_correlation: of turns.
+        picked: mean stored reward of the episode of each group that the new reward ranks first;
+            mean: of one at random; best: of the best one.
         episodes: (episode, its new scores), in the order they are stored.
     """
 
@@ -54,6 +57,9 @@ class Rescored:
     distance: float
     flipped: float
     advantage_correlation: float
+    picked: float
+    mean: float
+    best: float
     episodes: list[tuple[Episode, dict[str, Score]]] = field(default_factory=list, repr=False)
 
     def lines(self) -> list[str]:
@@ -69,6 +75,8 @@ class Rescored:
             f"rewards     correlation {self.correlation:.3f}, distance {self.distance:.3f} of 1",
             f"advantages  correlation {self.advantage_correlation:.3f},"
             f" {self.flipped:.1%} of turns change sign",
+            f"best of group by the new reward: {self.picked:.3f} of the stored one"
+            f" (at random {self.mean:.3f}, at most {self.best:.3f})",
         ]
 
 
@@ -121,6 +129,7 @@ async def rescore(
     ]
     old, new = (np.array(c) for c in zip(*common, strict=True)) if common else (np.zeros(0),) * 2
     first, second = _advantages(stored, again, settings)
+    picked, mean, best = _picks(stored, again)
     return Rescored(
         count=len(both),
         groups=len(stored),
@@ -130,8 +139,24 @@ async def rescore(
         distance=sampled_distance(old.tolist(), new.tolist(), keys) if common else float("nan"),
         flipped=float(np.mean(first * second < 0)) if len(first) else 0.0,
         advantage_correlation=_correlation(first, second),
+        picked=picked,
+        mean=mean,
+        best=best,
         episodes=[(o, n.scores) for o, n in both],
     )
+
+
+def _picks(stored: Sequence[Group], again: Sequence[Group]) -> tuple[float, float, float]:
+    """Over groups, of the stored reward: of what the new one ranks first, the mean, the best."""
+    found = []
+    for before, after in zip(stored, again, strict=True):
+        both = zip(before.episodes, after.episodes, strict=True)
+        pairs = [(o.reward, n.reward) for o, n in both if o.judged and n.judged]
+        if pairs:
+            old, new = zip(*pairs, strict=True)
+            found.append((best_of_n(old, new, len(old)), float(np.mean(old)), max(old)))
+    picked, mean, best = np.mean(found, axis=0).tolist() if found else [float("nan")] * 3
+    return picked, mean, best
 
 
 def _groups(store: RunStore, split: str, step: int | None) -> list[Group]:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from agentrl.core import Score
+from agentrl.core import Episode, Score
 from agentrl.environments import beam, chain, choices, maze
 from agentrl.environments.sql import environment as sql_environment
-from agentrl.papers import check, cm2, cosine_verifier, logic_llama
+from agentrl.papers import check, cm2, cosine_verifier, logic_llama, verifier_vs_free
 from agentrl.rewards import search
 from agentrl.rewards.evidence import reward as evidence
 from agentrl.rewards.process import tiers
@@ -77,6 +77,13 @@ def trusting(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(evidence, "decided", lambda votes: 1.0)
 
 
+def blind_verifier(patch: pytest.MonkeyPatch) -> None:
+    async def finish(self: verifier_vs_free.Search, episode: Episode) -> None:
+        episode.scores["reward"] = Score(0.5)
+
+    patch.setattr(verifier_vs_free.Search, "finish", finish)
+
+
 def one_tier(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tiers, "tier", lambda *_: 0.0)
 
@@ -94,6 +101,7 @@ BROKEN: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "cm2": no_credit,
     "ssl": one_tier,
     "smartsnap": trusting,
+    "verifier_vs_free": blind_verifier,
 }
 
 

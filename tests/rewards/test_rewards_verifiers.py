@@ -242,6 +242,7 @@ def test_logic():
     assert score.value == pytest.approx(0.25)
 
 
+CHAIN = {"points": [["storm"], ["Paris", "night"]], "texts": ["A storm hit Paris at night."]}
 GOLD = [
     (ExactMatch(), Item("q", "Rome", "Paris")),
     (TokenF1(), Item("q", "Rome", "Paris")),
@@ -254,13 +255,15 @@ GOLD = [
     (Sql(), Item("q", "select 1", {"query": "select 4", "schema": ""})),
     (MATH, Item("q", "5", "4")),
     (LogicEquivalence(seconds=60), Item("q", "P(x)", "Q(x)")),
+    (Citations(), Item("q", "See [[b]].", ["a"])),
+    (KeywordChain(), Item("q", "It rained.", CHAIN)),
 ]
 
 
 @pytest.mark.parametrize(("verifier", "item"), GOLD, ids=lambda x: getattr(x, "name", ""))
 def test_no_attack_gets_past_a_rule(verifier, item):
-    """F1 is graded: half of the words right is half a point, acceptance is more than that."""
-    accept = 0.75 if isinstance(verifier, TokenF1) else 0.5
+    """F1 and chains are graded: half of the words right is half a point, acceptance is more."""
+    accept = 0.75 if isinstance(verifier, (TokenF1, KeywordChain)) else 0.5
     if isinstance(verifier, Math):
         verifier.seconds = 5
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -95,6 +96,8 @@ def test_the_same_reward_again_changes_nothing(world: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "distance 0.000 of 1" in done.stdout
     assert "0.0% of turns change sign" in done.stdout
+    picked, at_most = re.search(r"reward: (\S+) of .* at most (\S+)\)", done.stdout).groups()
+    assert picked == at_most
 
 
 def test_log_probabilities_of_then_are_gone(world: Path, tmp_path: Path) -> None:
