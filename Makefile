@@ -62,6 +62,7 @@ lint: venv
 
 papers: venv
 	.ci/with-docker $(PY) -m agentrl.cli papers check all $(ARGS)
+	$(PY) -m pytest -q -m claim tests/papers
 
 wheel: venv
 	rm -rf dist

@@ -53,6 +53,7 @@ def test_the_check_fails_where_the_method_is_broken(
     assert not check(key, seeds=(0,)).passed
 
 
+@pytest.mark.claim
 def test_a_trained_check_fails_where_guided_episodes_are_not_learned_from(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

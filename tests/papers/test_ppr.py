@@ -1,4 +1,4 @@
-"""The claim of paper 36, trained for real on three seeds; and that its check can fail."""
+"""The claim of paper 36, trained for real on one seed; and that its check can fail."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ pytestmark = pytest.mark.timeout(1200)  # wall time, where many share the cores
 
 @pytest.fixture(scope="module")
 def checked() -> CheckResult:
-    return check("ppr", seeds=(0, 1, 2))
+    return check("ppr", seeds=(0,))
 
 
 def test_the_raw_sum_pads_and_renorm_answers(checked):
     assert checked.passed, checked.table()
-    assert len(checked.rows) == 6
+    assert len(checked.rows) == 2
 
 
 def test_the_check_fails_where_the_effect_is_not_there(checked):
-    for seed in (0, 1, 2):
+    for seed in (0,):
         rows = {row[1]: row[2:] for row in checked.rows if row[0] == seed}
         start = Found(rows["sum"][0], rows["sum"][2])
         summed = Found(rows["sum"][1], rows["sum"][3])
