@@ -37,7 +37,7 @@ CALL = '[transfer(source="{}", target="{}", amount={})]'
 # Names and digits are the same token wherever they stand, so that they can be copied.
 WORDS = r'\[transfer\(source=|, target=|, amount=|\)\]|"|%s|\d|[\p{L}_]+|[\r\n]+|\s+|.'
 # How often the clerk is right, swaps the accounts, or misreads the amount.
-HABITS = {"right": 0.4, "swapped": 0.35, "misread": 0.25}
+HABITS = {"right": 0.4, "swapped": 0.25, "misread": 0.35}
 
 
 class Settled:

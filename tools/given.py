@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from agentrl.core import ConfigError
@@ -117,20 +119,37 @@ def given_tool(
 
 
 def _check_schema(name: Any, parameters: Any) -> None:
-    from jsonschema import Draft202012Validator, SchemaError
-
     if not isinstance(name, str) or not name:
         raise ConfigError("a tool specification has no name", fix='write {"name": "..", ..}')
-    try:
-        Draft202012Validator.check_schema(parameters)
-    except (SchemaError, RecursionError) as error:
-        raise ConfigError(
-            f"the parameters are no JSON schema: {str(error).splitlines()[0]}",
-            where=f"tool {name}",
-        ) from error
+    if fault := _fault(parameters):
+        raise ConfigError(f"the parameters are no JSON schema: {fault}", where=f"tool {name}")
     if not isinstance(parameters, dict) or parameters.get("type", "object") != "object":
         raise ConfigError(
             "the parameters are no JSON schema of an object",
             where=f"tool {name}",
             fix='write {"type": "object", "properties": {..}}',
         )
+
+
+def _fault(schema: Any) -> str:
+    """What makes it no JSON schema; empty for one. The same tools come with every episode, and a
+    check takes milliseconds."""
+    try:
+        return _known_fault(json.dumps(schema, sort_keys=True))
+    except (TypeError, ValueError, RecursionError):  # holds what JSON does not know
+        return _found_fault(schema)
+
+
+@lru_cache(maxsize=1024)
+def _known_fault(text: str) -> str:
+    return _found_fault(json.loads(text))
+
+
+def _found_fault(schema: Any) -> str:
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except (SchemaError, RecursionError) as error:
+        return str(error).splitlines()[0]
+    return ""

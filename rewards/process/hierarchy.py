@@ -41,12 +41,17 @@ class Hierarchical:
     The turn checks are only asked when the whole passes, in order, and stop at the first that
     fails: 1 question for a bad result, at most 1 + turns for a good one. Turns without a tool's
     answer are not asked about. Rubric: `Task.reference["rubric"]`.
+
+    Attributes:
+        looked_up: a result that rests on no tool's answer at all fails, however good it is; False
+            for tasks that need no tool.
     """
 
     judge: ChatModel
     votes: int = 1
     temperature: float = 0.0
     reference: str = "rubric"
+    looked_up: bool = True
     name: str = "hierarchical"
 
     async def score(self, episode: Episode) -> Score:
@@ -57,6 +62,10 @@ class Hierarchical:
         asked = await self._ask(WHOLE, {"task": task, "rubric": rubric, "result": result})
         score = Score(cost=asked.cost, evidence=asked.said)
         if not self._passes("whole", -1, asked, score):
+            return score
+        if self.looked_up and not any(turn.results for turn in episode.turns):
+            score.checks.append(Check("turns", 0.0, False, "nothing was looked up", "essential"))
+            score.evidence = "turns fail: nothing was looked up"
             return score
         for number, turn in enumerate(episode.turns):
             if not turn.results:

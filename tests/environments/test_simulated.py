@@ -237,6 +237,22 @@ async def test_a_schema_that_contains_itself():
         given_tool({"name": "x", "parameters": {"type": "string"}}, _echo)
 
 
+def test_a_schema_that_comes_with_every_episode_is_checked_once(monkeypatch):
+    from jsonschema import Draft202012Validator as Validator
+
+    checked: list[Any] = []
+    real = Validator.check_schema
+    monkeypatch.setattr(Validator, "check_schema", lambda s: (checked.append(s), real(s)))
+    for kind in ("integer", "integer", "nonsense", "nonsense"):
+        schema = {"properties": {"once": {"type": kind}}}
+        if kind == "integer":
+            given_tool({"name": "x", "parameters": schema}, _echo)
+            continue
+        with pytest.raises(ConfigError, match="no JSON schema: 'nonsense'"):
+            given_tool({"name": "x", "parameters": schema}, _echo)
+    assert [s["properties"]["once"]["type"] for s in checked] == ["integer", "nonsense"]
+
+
 async def _echo(arguments: dict[str, Any]) -> Any:
     return arguments
 

@@ -198,6 +198,14 @@ async def test_the_whole_first_then_the_turns_up_to_the_first_that_fails(
     assert [c.name for c in score.checks if not c.passed] == ([first_fail] if first_fail else [])
 
 
+async def test_a_good_result_that_nothing_was_looked_up_for_fails(rewards_kit):
+    e = rewards_kit.episode(["plan"], reference={"rubric": "feasible"})
+    model = ScriptedChat(lambda text, seed: {"passes": True})
+    score = await judge(Hierarchical(model), e)
+    assert (score.value, model.asked, score.checks[-1].name) == (0.0, 1, "turns")
+    assert (await judge(Hierarchical(model, looked_up=False), e)).value == 1.0
+
+
 def test_renorm_by_its_numbers():
     assert renorm([1, 0.5, 0], 1.0, answered=False) == [1, 0.5, 0]
     assert renorm([1, 0.5, 0], 0.0, answered=False) == [0, -0.5, -1]

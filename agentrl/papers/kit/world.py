@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -160,12 +161,19 @@ class World:
 
 
 def on_one_thread(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end, see `one_thread`."""
+    with one_thread():
+        return asyncio.run(work)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
     """A model this small is slower on many threads, and its numbers would depend on how many."""
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return asyncio.run(work)
+        yield
     finally:
         torch.set_num_threads(threads)
