@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -328,7 +329,9 @@ def test_interrupted_says_what_was_saved_and_how_to_go_on(
 
 def test_the_docs_show_commands_that_exist() -> None:
     text = (Path(__file__).parents[2] / "docs/cli.md").read_text("utf-8")
-    shown = [line.split("#")[0].split() for line in text.splitlines() if line[:8] == "agentrl "]
+    shown = [
+        shlex.split(line, comments=True) for line in text.splitlines() if line[:8] == "agentrl "
+    ]
     assert len(shown) > 15
     for words in shown:
         parse(words[1:])
