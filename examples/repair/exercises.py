@@ -4,8 +4,9 @@ A policy made from nothing has to learn to repeat an operator that it sees befor
 anything, and the scripted episodes are too few and too alike for that: it would learn them by
 heart. An exercise is a short conversation in the same words and tools. It shows a few lines from
 anywhere in the standard library, and is answered by the edits that turn round an operator in them;
-in half of the exercises by edits that an error asks the line of, as without these a policy answers
-with numbers that were not offered. No bug, no test and no container is involved.
+in some of the exercises by edits that an error asks the line of, as without these a policy answers
+with numbers that were not offered; in others behind edits that were refused (which are only read),
+as without these it repeats them. No bug, no test and no container is involved.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import numpy as np
 
 from agentrl.core import Episode, Message, Task, Turn
 from agentrl.tools import source
-from examples.repair.agent import edits
+from examples.repair.agent import REPAIRS, edits
 
 _LEFT_OUT = {"test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3"}
 _WIDEST = 90
 _MOST_ROWS = 8
-_LINE_SHARE = 0.5
+_LINE_SHARE, _REFUSED_SHARE = 0.375, 0.25
 _MOST_LINES_ASKED = 3
+_REFUSED = (1, 1, 2, 3)
 
 
 def make_exercises(count: int, seed: int, folder: Path | None = None) -> list[Episode]:
@@ -43,11 +45,17 @@ def make_exercises(count: int, seed: int, folder: Path | None = None) -> list[Ep
         rows = _window(lines, rng)
         view = "\n".join(source.row(number, line) for number, line in rows.items())
         choices = edits(view)
-        asked = len(exercises) < _LINE_SHARE * count
-        if said := _lines_asked(rows, choices, rng) if asked else _all_edits(choices, rng):
-            turns = [_said("[view()]", view), *said]
-            task = Task(f"exercise-{len(exercises)}", "Practise.")
-            exercises.append(Episode(task, prompt=[Message("user", task.prompt)], turns=turns))
+        task = Task(f"exercise-{len(exercises)}", "Practise.")
+        prompt, turns = [Message("user", task.prompt)], [_said("[view()]", view)]
+        if len(exercises) < _LINE_SHARE * count:
+            said = _lines_asked(rows, choices, rng)
+        elif len(exercises) < (_LINE_SHARE + _REFUSED_SHARE) * count:
+            prompt += _refused(view, rows, rng)
+            turns, said = [], _one_edit(choices, rng)
+        else:
+            said = _all_edits(choices, rng)
+        if said:
+            exercises.append(Episode(task, prompt=prompt, turns=[*turns, *said]))
     rng.shuffle(exercises)
     return exercises
 
@@ -82,6 +90,24 @@ def _all_edits(choices: dict[tuple[str, str], list[int]], rng: random.Random) ->
     calls = [f'edit(old="{old}", new="{new}")' for old, new in choices]
     rng.shuffle(calls)
     return [_said(f"[{', '.join(calls)}]", "")] if calls else []
+
+
+def _one_edit(choices: dict[tuple[str, str], list[int]], rng: random.Random) -> list[Turn]:
+    if not choices:
+        return []
+    old, new = rng.choice(sorted(choices))
+    return [_said(f'[edit(old="{old}", new="{new}")]', "")]
+
+
+def _refused(view: str, rows: dict[int, str], rng: random.Random) -> list[Message]:
+    """The view and some edits of what is not in it, each refused: read, and not to be imitated."""
+    said = [Message("assistant", "[view()]"), Message("tool", view)]
+    absent = [o for o in REPAIRS if not any(source.text_matches(row, o) for row in rows.values())]
+    for old in rng.sample(absent, rng.choice(_REFUSED)):
+        call = f'[edit(old="{old}", new="{rng.choice(REPAIRS[old])}")]'
+        error = f"error: {old!r} is not in the lines shown"
+        said += [Message("assistant", call), Message("tool", error)]
+    return said
 
 
 def _lines_asked(

@@ -67,7 +67,7 @@ async def test_exercises_are_answered_as_the_editor_would_take_it():
     try:
         sandbox = await pool.acquire()
         for exercise in make_exercises(60, seed=1, folder=Path(__file__).parents[2] / "agentrl"):
-            view, *said = exercise.turns
+            view, *said = _conversation(exercise)
             rows = [r.split("|", 1) for r in view.observations[0].content.split("\n")]
             first = int(rows[0][0])
             code = "\n" * (first - 1) + "\n".join(code for _, code in rows) + "\n"
@@ -78,6 +78,16 @@ async def test_exercises_are_answered_as_the_editor_would_take_it():
                 assert await _answers(editor, turn), turn.text + view.observations[0].content
     finally:
         await pool.close()
+
+
+def _conversation(exercise: Episode) -> list[Turn]:
+    """What was said, whether it is to be imitated or only read."""
+    none = np.zeros(0, np.float32)
+    read = zip(exercise.prompt[1::2], exercise.prompt[2::2], strict=True)
+    return [
+        *(Turn(none, none, said.content, observations=[answer]) for said, answer in read),
+        *exercise.turns,
+    ]
 
 
 async def _answers(editor: Editor, turn: Turn) -> bool:
@@ -118,10 +128,26 @@ def test_the_script_is_the_same_for_a_seed_and_ends_by_submitting():
 
 def test_the_script_submits_once_the_tests_pass():
     replies = {"[view": VIEW, "[run_tests": "4 passed", "[edit": "5|    changed"}
-    habits = Habits(submits_untested=0.0, gives_up=0.0)
+    habits = Habits(tries_nothing=0.0, submits_untested=0.0, gives_up=0.0)
     for seed in range(10):
         said = play(replies, seed, habits, careful=0.0)
         assert [text[:5] for text in said] == ["[view", "[edit", "[run_", "[subm"]
+
+
+def test_the_script_mostly_tries_nothing_on_a_hasty_day():
+    replies = {"[view": VIEW, "[run_tests": "1 failed"}
+    said = [play(replies, seed, careful=0.0) for seed in range(100)]
+    assert 40 <= said.count(["[view()]", "[submit()]"]) <= 80
+
+
+def test_an_exercise_goes_on_with_another_edit_when_one_was_refused():
+    exercises = make_exercises(40, 2, Path(__file__).parents[2] / "agentrl" / "core")
+    refused = [e for e in exercises if len(e.prompt) > 1]
+    assert len(refused) == 10
+    for exercise in refused:
+        read = [m.content for m in exercise.prompt if m.role == "assistant"]
+        assert len(read) > 1
+        assert exercise.turns[0].text not in read
 
 
 def test_the_script_names_a_line_when_it_is_asked_for_one():
