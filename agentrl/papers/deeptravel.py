@@ -8,7 +8,6 @@ they are the tail of many easy trips, so a shuffled epoch comes by too rarely to
 
 from __future__ import annotations
 
-import random
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -16,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentrl.core import Episode, derive_seed
+from agentrl.core import Episode
 from agentrl.core.taskfile import write_tasks
 from agentrl.papers.kit import trips as world
+from agentrl.papers.kit import warm
 from agentrl.papers.kit.world import on_one_thread, one_thread
 from agentrl.papers.registry import Measured
 
@@ -35,8 +35,7 @@ PIECES = (
     r"|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+|\s+"
 )
 """A message is a handful of tokens."""
-WIDTH = 48
-WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 300, 1200, 48, 5e-3
+WARM_STEPS, WARM_EPISODES = 300, 1200
 STEPS, PER_STEP, GROUP, RATE = 60, 8, 8, 2e-3
 NEAR = {"kl": {"target": "reference", "coefficient": 0.02}}
 """Keeps what is not rehearsed from being forgotten, so that without replay the tail stays."""
@@ -169,37 +168,16 @@ def prepare(folder: Path) -> Verdicts:
     policy = untaught()
     shown = on_one_thread(world.travelled(policy, folder / "calls.jsonl", WARM_EPISODES))
     with one_thread():
-        imitate(policy, shown)
+        warm.imitate(policy, shown, WARM_STEPS)
     save_policy(policy, folder / "policy")
     return Counter(map(said_of, shown))
 
 
 def untaught() -> Policy:
-    """Fresh weights, about a tenth of a million, and a tokenizer with a token for each id."""
-    from agentrl.models import tiny_policy, train_tokenizer
+    """Fresh weights, and a tokenizer with a token for each id."""
+    from agentrl.models import train_tokenizer
 
     words = [next(world.trips(0)).prompt, world.look(0), world.PLAN.format(1, 2), "(town=1)"]
     last = world.offers(world.KINDS[-1], world.TAIL + world.EASY - 1).stop
-    return tiny_policy(
-        train_tokenizer(words * 8, 300 + last, words=PIECES, whole_numbers=last),
-        hidden=WIDTH,
-        layers=2,
-        heads=2,
-        kv_heads=1,
-        head_dim=WIDTH // 2,
-        max_positions=world.TOKENS,
-        initializer_range=WIDTH**-0.5,  # learns to copy in a fraction of the steps
-        seed=derive_seed(0, "weights"),
-    )
-
-
-def imitate(policy: Policy, shown: Sequence[Episode]) -> None:
-    from agentrl.learner import Learner, LearnerSettings
-
-    settings = LearnerSettings(
-        learning_rate=WARM_RATE, schedule="linear", total_steps=WARM_STEPS, warmup_steps=10
-    )
-    learner = Learner(policy, settings)
-    rng = random.Random(derive_seed(0, "batches"))
-    for _ in range(WARM_STEPS):
-        learner.imitate(rng.sample(shown, WARM_BATCH))
+    tokenizer = train_tokenizer(words * 8, 300 + last, words=PIECES, whole_numbers=last)
+    return warm.untaught(tokenizer, max_positions=world.TOKENS)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentrl.core import Episode, Task
 from agentrl.environments import Environment
-from agentrl.papers.kit.world import World, on_one_thread
+from agentrl.papers.kit.world import Rows, World, on_every_seed
 from agentrl.papers.registry import Measured
 from agentrl.rewards import FormatOk, Gated, Level, Submitted, gra_metrics
 from agentrl.rewards.compose import Mode
@@ -95,19 +95,16 @@ class Found:
 
 def run(seeds: Sequence[int]) -> Measured:
     """Train both ways on every seed; passes when the effect is there on each of them."""
-    return on_one_thread(_run(seeds))
-
-
-async def _run(seeds: Sequence[int]) -> Measured:
-    rows: list[list[str | int | float]] = []
-    passed = True
-    for seed in seeds:
-        start, direct, gated = await compare(seed)
-        passed &= holds(start, direct, gated)
-        for mode, end in (("direct", direct), ("gated", gated)):
-            rows.append([seed, mode, start.submission, end.submission, start.format, end.format])
     columns = ["seed", "mode", "submits before", "after", "format before", "after"]
-    return Measured(passed, columns, rows)
+    return on_every_seed(seeds, columns, _run)
+
+
+async def _run(seed: int) -> tuple[bool, Rows]:
+    start, direct, gated = await compare(seed)
+    return holds(start, direct, gated), [
+        [seed, mode, start.submission, end.submission, start.format, end.format]
+        for mode, end in (("direct", direct), ("gated", gated))
+    ]
 
 
 async def compare(seed: int) -> tuple[Found, Found, Found]:

@@ -20,7 +20,7 @@ from agentrl.core import Episode, Task, Turn
 from agentrl.environments import Environment
 from agentrl.environments.base import Observation
 from agentrl.papers.kit.toys import Fixed
-from agentrl.papers.kit.world import World, on_one_thread
+from agentrl.papers.kit.world import Rows, World, on_every_seed
 from agentrl.papers.registry import Measured
 from agentrl.rewards.judges.scripted import ScriptedChat
 from agentrl.rewards.process.principles import Mode, ProcessReward
@@ -111,22 +111,19 @@ class Found:
 
 def run(seeds: Sequence[int]) -> Measured:
     """Train both ways on every seed; passes when the effect is there on each of them."""
-    return on_one_thread(_run(seeds))
-
-
-async def _run(seeds: Sequence[int]) -> Measured:
-    rows: list[list[str | int | float]] = []
-    passed = True
-    for seed in seeds:
-        policy = await WORLD.imitate(clerk, reward("sum"), seed)
-        start = await _trained(copy.deepcopy(policy), "sum", seed, updates=0)
-        summed = await _trained(copy.deepcopy(policy), "sum", seed)
-        renormed = await _trained(policy, "renorm", seed)
-        passed &= holds(start, summed, renormed)
-        for mode, end in (("sum", summed), ("renorm", renormed)):
-            rows.append([seed, mode, start.notes, end.notes, start.accuracy, end.accuracy])
     columns = ["seed", "mode", "notes before", "after", "accuracy before", "after"]
-    return Measured(passed, columns, rows)
+    return on_every_seed(seeds, columns, _run)
+
+
+async def _run(seed: int) -> tuple[bool, Rows]:
+    policy = await WORLD.imitate(clerk, reward("sum"), seed)
+    start = await _trained(copy.deepcopy(policy), "sum", seed, updates=0)
+    summed = await _trained(copy.deepcopy(policy), "sum", seed)
+    renormed = await _trained(policy, "renorm", seed)
+    return holds(start, summed, renormed), [
+        [seed, mode, start.notes, end.notes, start.accuracy, end.accuracy]
+        for mode, end in (("sum", summed), ("renorm", renormed))
+    ]
 
 
 async def _trained(policy: Any, mode: Mode, seed: int, updates: int = UPDATES) -> Found:

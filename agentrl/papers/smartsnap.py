@@ -28,7 +28,7 @@ from agentrl.environments.gui.environment import SYSTEM
 from agentrl.environments.gui.recording import RecordedScreens, Recording
 from agentrl.environments.gui.words import words
 from agentrl.environments.gui.world import SITE, make_tasks
-from agentrl.papers.kit.world import Script, World, on_one_thread
+from agentrl.papers.kit.world import Rows, Script, World, on_every_seed
 from agentrl.papers.registry import Measured
 from agentrl.rewards.evidence import EvidenceReward, read_submission
 
@@ -166,25 +166,19 @@ def proves(episode: Episode) -> bool:
 
 def run(seeds: Sequence[int]) -> Measured:
     """Train four ways on every seed; passes when the effects are there on each of them."""
-    return on_one_thread(_run(seeds))
-
-
-async def _run(seeds: Sequence[int]) -> Measured:
-    rows: list[list[str | int | float]] = []
-    passed = True
-    for seed in seeds:
-        sought = await compare(careless, {"evidence": EvidenceReward(), "report": Report()}, seed)
-        kept = {"charged": EvidenceReward(), "free": EvidenceReward(over=0.0)}
-        named = await compare(thorough, kept, seed, finish=proofs_alone)
-        passed &= learns_to_prove(**sought) and settles(**named)
-        both = [("careless", sought), ("thorough", named)]
-        rows += [
-            [seed, user, reward, f.proved, f.empty, f.invalid, f.count]
-            for user, found in both
-            for reward, f in found.items()
-        ]
     columns = ["seed", "imitated", "rewarded for", "proved", "claims only", "invalid", "rounds"]
-    return Measured(passed, columns, rows)
+    return on_every_seed(seeds, columns, _run)
+
+
+async def _run(seed: int) -> tuple[bool, Rows]:
+    sought = await compare(careless, {"evidence": EvidenceReward(), "report": Report()}, seed)
+    kept = {"charged": EvidenceReward(), "free": EvidenceReward(over=0.0)}
+    named = await compare(thorough, kept, seed, finish=proofs_alone)
+    return learns_to_prove(**sought) and settles(**named), [
+        [seed, user, reward, f.proved, f.empty, f.invalid, f.count]
+        for user, found in (("careless", sought), ("thorough", named))
+        for reward, f in found.items()
+    ]
 
 
 def learns_to_prove(start: Found, evidence: Found, report: Found) -> bool:

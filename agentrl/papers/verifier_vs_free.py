@@ -19,7 +19,7 @@ import numpy as np
 
 from agentrl.core import Episode, Score, Task, Turn, derive_seed
 from agentrl.papers.kit.actor import Actor
-from agentrl.papers.kit.world import on_one_thread
+from agentrl.papers.kit.world import Rows, on_every_seed
 from agentrl.papers.registry import Measured
 from agentrl.training.heterogeneity import anti_concentration, best_of_n, heterogeneity
 
@@ -74,21 +74,18 @@ class Found:
 
 
 def run(seeds: Sequence[int]) -> Measured:
-    return on_one_thread(_run(seeds))
-
-
-async def _run(seeds: Sequence[int]) -> Measured:
-    rows: list[list[str | int | float]] = []
-    passed = True
-    for seed in seeds:
-        found = [await compare(seed, *of) for of in ((4, STYLES), (8, STYLES), (8, (1,)))]
-        passed &= holds(*found)
-        for (boxes, styles), f in zip(((4, 3), (8, 3), (8, 1)), found, strict=True):
-            returns = [f.base, f.best, *f.cloned, *f.trained]
-            rows.append([seed, boxes, styles, f.sigma, f.concentration, *returns])
     columns = ["seed", "budget", "styles", "sigma^2", "c", "base", f"best of {DRAWS}"]
     columns += ["clone of 1/4", "of all", "trained on 1/4", "on all"]
-    return Measured(passed, columns, rows)
+    return on_every_seed(seeds, columns, _run)
+
+
+async def _run(seed: int) -> tuple[bool, Rows]:
+    worlds: list[tuple[int, Sequence[int]]] = [(4, STYLES), (8, STYLES), (8, (1,))]
+    found = [await compare(seed, boxes, styles) for boxes, styles in worlds]
+    return holds(*found), [
+        [seed, boxes, len(styles), f.sigma, f.concentration, f.base, f.best, *f.cloned, *f.trained]
+        for (boxes, styles), f in zip(worlds, found, strict=True)
+    ]
 
 
 def holds(short: Found, long: Found, alike: Found) -> bool:

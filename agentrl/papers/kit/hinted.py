@@ -19,17 +19,16 @@ from agentrl.environments import Environment
 from agentrl.episodes import Scheduler
 from agentrl.guidance import Guidance, GuidanceSettings, Means, Sources, build_guidance
 from agentrl.papers.kit import doors as world
+from agentrl.papers.kit import warm
 from agentrl.papers.kit.world import on_one_thread
 from agentrl.papers.registry import Measured
 
 if TYPE_CHECKING:
-    from agentrl.learner import Learner
     from agentrl.models import Policy
 
 PIECES = r"\[[a-z]+\(mark=|\)\]|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+|\s+"
 """A call is three tokens: the dial, the mark, and its end."""
-WIDTH, LAYERS = 48, 2
-WARM_STEPS, WARM_EPISODES, WARM_BATCH, WARM_RATE = 400, 2000, 48, 5e-3
+WARM_STEPS, WARM_EPISODES = 400, 2000
 TOLD = (4, 1, 1, 2, 4)
 """How often the shown episodes are told no move, one move, ..., all moves."""
 LESSONS = 0.2
@@ -197,43 +196,21 @@ async def warm_policy() -> Policy:
     about a tenth of a million weights, the same for every seed; made once."""
     if not _warm:
         policy = untaught()
-        shown = await _shown(policy)
-        rng = random.Random(derive_seed(0, "batches"))
-        learner = _imitator(policy)
-        for _ in range(WARM_STEPS):
-            learner.imitate(rng.sample(shown, WARM_BATCH))
+        warm.imitate(policy, await _shown(policy), WARM_STEPS)
         _warm.append(policy)
     return _warm[0]
 
 
 def untaught() -> Policy:
     """Fresh weights, and a tokenizer with a token for each dial and each mark."""
-    from agentrl.models import tiny_policy, train_tokenizer
+    from agentrl.models import train_tokenizer
 
     words = [world.door(0, ()).prompt, "turned", "Hint: moves: \n", *world.DIALS, "(mark)\n"]
     words += [world.call(dial, 0) for dial in world.DIALS]
     words += [world.TUTOR.format(level=1, reference="moves: ")]
     marks = world.DOORS * len(world.DIALS) * world.MARKS
-    return tiny_policy(
-        train_tokenizer(words * 8, 500, words=PIECES, whole_numbers=marks),
-        hidden=WIDTH,
-        layers=LAYERS,
-        heads=2,
-        kv_heads=1,
-        head_dim=WIDTH // 2,
-        max_positions=256,
-        initializer_range=WIDTH**-0.5,  # learns to copy in a fraction of the steps
-        seed=derive_seed(0, "weights"),
-    )
-
-
-def _imitator(policy: Policy) -> Learner:
-    from agentrl.learner import Learner, LearnerSettings
-
-    settings = LearnerSettings(
-        learning_rate=WARM_RATE, schedule="linear", total_steps=WARM_STEPS, warmup_steps=10
-    )
-    return Learner(policy, settings)
+    tokenizer = train_tokenizer(words * 8, 500, words=PIECES, whole_numbers=marks)
+    return warm.untaught(tokenizer, max_positions=256)
 
 
 async def _shown(policy: Policy) -> list[Episode]:

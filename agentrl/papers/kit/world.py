@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agentrl.core import Engine, Episode, Group, Reward, Sampling, Task, derive_seed
 from agentrl.environments import Environment
 from agentrl.episodes import Limits, Runner, Scheduler, dialect
+from agentrl.papers.registry import Measured
 
 if TYPE_CHECKING:
     from agentrl.learner import LearnerSettings
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Script = Callable[[int], Generator[str, str, None]]
 MakeEnvironment = Callable[[Random], Environment]
+Rows = list[list[str | int | float]]
 
 
 @dataclass(slots=True)
@@ -158,6 +160,19 @@ class World:
             return (await self.play(engine, policy, reward, evaluated, last)).episodes
         finally:
             await engine.close()
+
+
+def on_every_seed(
+    seeds: Sequence[int], columns: list[str], work: Callable[[int], Awaitable[tuple[bool, Rows]]]
+) -> Measured:
+    """What `work` finds of each seed, on one thread; passes when the effect is there on all."""
+
+    async def measured() -> Measured:
+        found = [await work(seed) for seed in seeds]
+        rows = [row for _, of_seed in found for row in of_seed]
+        return Measured(all(holds for holds, _ in found), columns, rows)
+
+    return on_one_thread(measured())
 
 
 def on_one_thread(work: Coroutine[Any, Any, T]) -> T:

@@ -75,11 +75,15 @@ class _Walker:
 
     async def run(self, budget: int) -> int:
         screen = await self._open()
+        ways: dict[str, list[Action]] = {}
         try:
             while self.steps < budget:
                 assert screen.node is not None
-                ways = self._ways()
-                action = self._untried(screen.node.id, ways)
+                here = screen.node.id
+                action = self._untried(here, ways)
+                if action is None:
+                    ways = self._ways()  # what was found since may lead here, or sooner
+                    action = self._untried(here, ways)
                 if action is not None:
                     await self._try(screen, action)
                     continue
