@@ -14,6 +14,7 @@ from agentrl.models import Policy, save_policy, tiny_policy, train_tokenizer
 from agentrl.store import RunStore
 from agentrl.training.build import make_policy as load_policy
 from agentrl.training.config import RunConfig, ScriptedWarmstart, load_config
+from agentrl.training.evaluate import EvalResult, gain
 from agentrl.training.progress import Progress
 from agentrl.training.warmstart import record
 
@@ -60,6 +61,15 @@ def exit_code(run: Callable[[], int]) -> int:
     except AgentRLError as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def print_rates(found: Mapping[str, EvalResult]) -> None:
+    """A row for each measurement of the same tasks, and what lies between the last two."""
+    for name, result in found.items():
+        interval = f"[{result.ci_low:.1%}, {result.ci_high:.1%}]"
+        print(f"  {name:<28}{result.rate:>6.1%}    {interval}  {len(result.episodes)} episodes")
+    gained = gain(*list(found.values())[-2:])
+    print(f"  {'difference':<28}{gained.rate:>+6.1%}    [{gained.low:+.1%}, {gained.high:+.1%}]")
 
 
 def make_speechless_policy(path: Path) -> None:

@@ -13,7 +13,7 @@ from agentrl.training.build import brings_policy, load_tasks, make_policy, workb
 from agentrl.training.config import RunConfig
 from agentrl.training.progress import Progress
 from agentrl.training.state import restore_weights
-from agentrl.training.statistics import mean_pass_at_k, task_rate
+from agentrl.training.statistics import Interval, difference, mean_pass_at_k, task_rate
 
 
 @dataclass(slots=True)
@@ -44,6 +44,13 @@ class EvalResult:
             "eval/ci_high": self.ci_high,
             **named,
         }
+
+
+def gain(before: EvalResult, after: EvalResult) -> Interval:
+    """By how much `after` is better, over the tasks that both could measure, in pairs."""
+    both = [task for task in before.by_task if task in after.by_task]
+    rates = ([[found.by_task[task]] for task in both] for found in (before, after))
+    return difference(*rates, paired=True)
 
 
 def evaluate(

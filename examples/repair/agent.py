@@ -82,20 +82,21 @@ def edits(view: str) -> dict[tuple[str, str], list[int]]:
     return found
 
 
-def in_reach(patch: str) -> bool:
-    """Whether one of `edits` is what a gold patch of one line does."""
+def fault(patch: str) -> tuple[str, str, str] | None:
+    """What a gold patch of one line turns round, if one of `edits` does the same: the faulty line,
+    the operator in it, and what it has to be."""
     bad, good = (
         [row[1:] for row in patch.split("\n") if re.match(rf"\{sign}(?!\{sign})", row)]
         for sign in "-+"
     )
     if len(bad) != 1 or len(good) != 1:
-        return False
-    return any(
-        bad[0][: match.start()] + new + bad[0][match.end() :] == good[0]
-        for old, new in edits(f"1|{bad[0]}")
-        for match in _TOKEN.finditer(bad[0])
-        if match.group() == old
-    )
+        return None
+    for old, new in edits(f"1|{bad[0]}"):
+        for match in _TOKEN.finditer(bad[0]):
+            changed = bad[0][: match.start()] + new + bad[0][match.end() :]
+            if match.group() == old and changed == good[0]:
+                return bad[0], old, new
+    return None
 
 
 def mediocre(

@@ -28,17 +28,16 @@ from agentrl.environments.swe.synth import TRAIN, SynthSettings, synthesise
 from agentrl.store import RunStore
 from agentrl.training.build import load_tasks, make_provider
 from agentrl.training.config import RunConfig, load_config
-from agentrl.training.evaluate import EvalResult
 from agentrl.training.live import watch
 from agentrl.training.loop import RunResult, train
 from agentrl.training.plots import plot_run
 from agentrl.training.progress import Progress
-from agentrl.training.statistics import Interval, difference
+from agentrl.training.statistics import Interval
 from agentrl.training.warmstart import warmstart
-from examples.repair.agent import in_reach
+from examples.repair.agent import fault
 from examples.repair.exercises import make_exercises
 from examples.repair.policy import make_policy
-from examples.stages import command_line, exit_code, imitating, record_script
+from examples.stages import command_line, exit_code, imitating, print_rates, record_script
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = "algorithms==1.0.1"
@@ -122,7 +121,7 @@ class Demo:
         another, and a task that nobody can solve tells nothing."""
         path = self.tasks if split == TRAIN else self._held_out
         tasks = read_tasks(path)
-        kept = [task for task in tasks if in_reach(task.reference["gold_patch"])]
+        kept = [task for task in tasks if fault(task.reference["gold_patch"])]
         write_tasks(path, kept)
         return f"{len(kept)} of {len(tasks)}"
 
@@ -148,12 +147,7 @@ class Demo:
         tasks = len(load_tasks(str(self.tasks)))
         print(f"\n{tasks} training tasks, {len(before.by_task)} held-out tasks, seed {self.seed}")
         print("held-out episodes solved        rate    95% interval over tasks")
-        for name, found in (("imitation of the script", before), ("after training", after)):
-            interval = f"[{found.ci_low:.1%}, {found.ci_high:.1%}]"
-            print(f"  {name:<28}{found.rate:>6.1%}    {interval}  {len(found.episodes)} episodes")
-        gain = difference(_outcomes(before), _outcomes(after), paired=True)
-        interval = f"[{gain.low:+.1%}, {gain.high:+.1%}]"
-        print(f"  {'difference':<28}{gain.rate:>+6.1%}    {interval}")
+        print_rates({"imitation of the script": before, "after training": after})
         print(f"\nplot  {plot}\nrun   {result.directory}\ntime  {minutes:.1f} minutes")
         rises = after.rate > before.rate
         apart = not Interval(before.rate, before.ci_low, before.ci_high).overlaps(
@@ -164,14 +158,6 @@ class Demo:
         elif not apart:
             print("the held-out rate rose, but the intervals overlap", file=sys.stderr)
         return 0 if rises else 1
-
-
-def _outcomes(found: EvalResult) -> list[list[bool]]:
-    by_task: dict[str, list[bool]] = {}
-    for episode in found.episodes:
-        if episode.judged:
-            by_task.setdefault(episode.task.id, []).append(bool(episode.outcome.get("resolved")))
-    return list(by_task.values())
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from agentrl.core import Episode, Message, Task, Turn
+from agentrl.core import Episode, Message, Task, Turn, derive_seed
 from agentrl.tools import source
 from examples.repair.agent import REPAIRS, edits
+from examples.repair.hints import in_line, is_operator
 
 _LEFT_OUT = {"test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3"}
 _WIDEST = 90
@@ -60,6 +61,36 @@ def make_exercises(count: int, seed: int, folder: Path | None = None) -> list[Ep
     return exercises
 
 
+def make_told(count: int, seed: int, folder: Path | None = None) -> list[Episode]:
+    """Exercises with a hint of `examples.repair.hints`, answered by the edit that it is about.
+
+    Only the edit is to be imitated; the view and the hint are read.
+    """
+    rng = random.Random(derive_seed(seed, "told"))
+    files = _files(folder or Path(sysconfig.get_path("stdlib")))
+    weights = [len(lines) for lines in files]
+    exercises: list[Episode] = []
+    while len(exercises) < count:
+        (lines,) = rng.choices(files, weights)
+        rows = _window(lines, rng)
+        number = rng.choice(list(rows))
+        here = sorted(edits(source.row(number, rows[number])))
+        if not here:
+            continue
+        old, new = rng.choice(here)
+        hint = rng.choice((in_line(rows[number]), is_operator(old)))
+        task = Task(f"told-{len(exercises)}", "Practise.")
+        view = "\n".join(source.row(n, line) for n, line in rows.items())
+        prompt = [
+            Message("user", task.prompt),
+            Message("user", f"Hint: {hint}", hint=True),
+            Message("assistant", "[view()]"),
+            Message("tool", view),
+        ]
+        exercises.append(Episode(task, prompt=prompt, turns=[_said(f"[{_edit(old, new)}]", "")]))
+    return exercises
+
+
 def _files(folder: Path) -> list[list[str]]:
     """The code lines of each file, without docstrings and comments."""
     files = []
@@ -87,7 +118,7 @@ def _window(lines: Sequence[str], rng: random.Random) -> dict[int, str]:
 
 def _all_edits(choices: dict[tuple[str, str], list[int]], rng: random.Random) -> list[Turn]:
     """Each possible edit once, in any order."""
-    calls = [f'edit(old="{old}", new="{new}")' for old, new in choices]
+    calls = [_edit(old, new) for old, new in choices]
     rng.shuffle(calls)
     return [_said(f"[{', '.join(calls)}]", "")] if calls else []
 
@@ -96,7 +127,7 @@ def _one_edit(choices: dict[tuple[str, str], list[int]], rng: random.Random) -> 
     if not choices:
         return []
     old, new = rng.choice(sorted(choices))
-    return [_said(f'[edit(old="{old}", new="{new}")]', "")]
+    return [_said(f"[{_edit(old, new)}]", "")]
 
 
 def _refused(view: str, rows: dict[int, str], rng: random.Random) -> list[Message]:
@@ -104,7 +135,7 @@ def _refused(view: str, rows: dict[int, str], rng: random.Random) -> list[Messag
     said = [Message("assistant", "[view()]"), Message("tool", view)]
     absent = [o for o in REPAIRS if not any(source.text_matches(row, o) for row in rows.values())]
     for old in rng.sample(absent, rng.choice(_REFUSED)):
-        call = f'[edit(old="{old}", new="{rng.choice(REPAIRS[old])}")]'
+        call = f"[{_edit(old, rng.choice(REPAIRS[old]))}]"
         error = f"error: {old!r} is not in the lines shown"
         said += [Message("assistant", call), Message("tool", error)]
     return said
@@ -127,12 +158,16 @@ def _lines_asked(
         listed = ", ".join(map(str, once))
         turns += [
             _said(
-                f'[edit(old="{old}", new="{new}")]',
+                f"[{_edit(old, new)}]",
                 f"error: {old!r} is once on lines {listed}: give the line",
             ),
             _said(f'[edit(old="{old}", new="{new}", line={line})]', source.row(line, changed)),
         ]
     return turns
+
+
+def _edit(old: str, new: str) -> str:
+    return f'edit(old="{old}", new="{new}")'
 
 
 def _said(text: str, answer: str) -> Turn:

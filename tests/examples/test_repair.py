@@ -11,11 +11,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from agentrl.core import Episode, Message, Task, Turn
 from agentrl.episodes import dialect
+from agentrl.guidance import Ask
 from agentrl.models import load_policy
 from agentrl.sandboxes import ProcessPool
 from agentrl.tools import Editor, ToolError
-from examples.repair.agent import REPAIRS, Habits, edits, in_reach, mediocre
-from examples.repair.exercises import make_exercises
+from examples.repair.agent import REPAIRS, Habits, edits, fault, mediocre
+from examples.repair.exercises import make_exercises, make_told
+from examples.repair.hints import Fault, is_operator
 from examples.repair.policy import make_policy
 from examples.stages import make_speechless_policy
 
@@ -197,8 +199,28 @@ def test_a_task_is_in_reach_when_one_edit_of_the_script_is_its_repair():
     def patch(bad: str, good: str) -> str:
         return f"--- a/m.py\n+++ b/m.py\n@@ -1,2 +1,2 @@\n def f(n):\n-{bad}\n+{good}\n"
 
-    assert in_reach(patch("    return n < 1", "    return n > 1"))
-    assert in_reach(patch("    if a is not None:", "    if a is None:"))
-    assert not in_reach(patch("    return n < 1", "    return n <= 1"))
-    assert not in_reach(patch("    return a & b & c", "    return a | b & c"))
-    assert not in_reach(patch("    return 1", "    return -1"))
+    found = fault(patch("    return n < 1", "    return n > 1"))
+    assert found == ("    return n < 1", "<", ">")
+    assert fault(patch("    if a is not None:", "    if a is None:"))
+    assert not fault(patch("    return n < 1", "    return n <= 1"))
+    assert not fault(patch("    return a & b & c", "    return a | b & c"))
+    assert not fault(patch("    return 1", "    return -1"))
+
+
+async def test_the_hints_name_what_is_wrong_and_not_what_is_right():
+    patch = "--- a/m.py\n+++ b/m.py\n@@ -1 +1 @@\n-    return n < 1\n+    return n > 1\n"
+    ask = Ask(Task("t", "p", reference={"gold_patch": patch}), seed=0)
+    hints = [await Fault().hint(ask, level) for level in (1, 2)]
+    assert hints == ["the fault is in `return n < 1`.", "the fault is `<`."]
+    assert await Fault().hint(Ask(Task("t", "p"), seed=0), 1) is None
+
+
+def test_a_told_exercise_is_answered_by_the_edit_that_its_hint_is_about():
+    told = make_told(40, 2, Path(__file__).parents[2] / "agentrl" / "core")
+    for exercise in told:
+        (hint,) = (m.content for m in exercise.prompt if m.hint)
+        (turn,) = exercise.turns
+        old = turn.text.partition('old="')[2].partition('"')[0]
+        assert old in hint
+        assert hint.startswith(("Hint: the fault is in `", f"Hint: {is_operator(old)}"))
+    assert len({e.turns[0].text for e in told}) > 5
