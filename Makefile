@@ -24,6 +24,8 @@ BASE ?= python:3.11-slim
 IMAGE ?= agentrl:latest
 # make demo SANDBOX=process needs no Docker (and isolates nothing).
 SANDBOX ?= docker
+# Tests run in this many processes, each on one thread: with more threads than cores torch crawls.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 WITH_DOCKER := $(if $(filter docker,$(SANDBOX)),.ci/with-docker)
 
 .PHONY: demo test test-vllm vllm-venv lint papers wheel image venv clean
@@ -35,7 +37,7 @@ demo: venv
 	    exit $$code; }
 
 test: venv
-	.ci/with-docker $(PY) -m pytest -q $(ARGS)
+	OMP_NUM_THREADS=1 .ci/with-docker $(PY) -m pytest -q -n $(WORKERS) --dist loadfile $(ARGS)
 
 # The engines against a real vLLM, its CPU build, in an environment of its own (3.5 GB): its pinned
 # requirements do not fit beside the others.

@@ -101,6 +101,7 @@ class PytestClient:
         *,
         args: Sequence[str] = (),
         timeout: float = 60.0,
+        cpu: float | None = None,
         env: Mapping[str, str] | None = None,
         noconftest: bool = False,
         max_failures: int = 5,
@@ -113,6 +114,8 @@ class PytestClient:
                 runs nothing at all when one of them does not exist.
             args: further options, such as ("-k", "clamp").
             timeout: seconds; what was found until then is in the report.
+            cpu: seconds of processor time, rounded up, of the process that runs the tests: what
+                ends an endless loop early, also where many share the processor. None: no limit.
             env: environment variables of this run; PYTHONPATH is honoured.
             max_failures: how many failures are described; all are counted.
 
@@ -127,6 +130,7 @@ class PytestClient:
             "targets": list(targets),
             "args": list(args),
             "timeout": timeout,
+            "cpu": cpu,
             "env": dict(env or {}),
             "noconftest": noconftest,
             "max_failures": max_failures,

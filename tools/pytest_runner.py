@@ -28,7 +28,7 @@ class PytestRunner:
         client: shared with others, or made here.
         python: interpreter inside the sandbox, when the client is made here.
         default: what is run when no target is given; "" for everything.
-        timeout: seconds for one run of the tests.
+        timeout: seconds for one run of the tests; cpu: of processor time (None: no limit).
         max_failures: failures that are described; the summary counts all.
         env: environment variables for the tests.
     """
@@ -42,13 +42,14 @@ class PytestRunner:
         python: str = "python3",
         default: str = "",
         timeout: float = 60.0,
+        cpu: float | None = None,
         max_failures: int = 3,
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.repository = Repository(sandbox, root)
         self.client = client or PytestClient(sandbox, python=python)
         self.default = default
-        self.timeout, self.max_failures = timeout, max_failures
+        self.timeout, self.cpu, self.max_failures = timeout, cpu, max_failures
         self.env = dict(env or {})
         self.last: TestReport | None = None
 
@@ -67,6 +68,7 @@ class PytestRunner:
             targets,
             args=args,
             timeout=self.timeout,
+            cpu=self.cpu,
             env=self.env,
             max_failures=self.max_failures,
         )
@@ -97,7 +99,8 @@ def report_lines(report: TestReport, timeout: float) -> list[str]:
     counts = [f"{report.counts[o]} {o}" for o in _OUTCOMES if report.counts.get(o)]
     lines = [", ".join(counts) or "no tests ran"]
     if report.timed_out:
-        lines.append(f"error: stopped after its deadline of {timeout:g} s; {report.error}")
+        after = "" if report.seconds < timeout else f" after its deadline of {timeout:g} s"
+        lines.append(f"error: stopped{after}; {report.error}")
     elif report.error:
         lines.append(clip_line(f"error: {printable(report.error)}", 400))
     for failure in report.failures:

@@ -18,9 +18,11 @@ import importlib
 import importlib.metadata
 import io
 import json
+import math
 import os
 import random
 import re
+import resource
 import select
 import signal
 import site
@@ -175,6 +177,9 @@ def child(request: dict[str, Any], pipe: int, plugins: list[Any], sites: list[st
         sys.stderr = stderr
         root = request["root"]
         os.chdir(root)
+        if request["cpu"]:
+            seconds = math.ceil(request["cpu"])
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
         os.environ.update(request["env"])
         set_paths(root, sites)
         recorder = Recorder(pipe, request["max_failures"], only_these(plugins))
@@ -326,6 +331,9 @@ class Run:
             number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
             how = f"signal {number}" if number else "it left with os._exit"
             self.code, self.error = 128 + number, f"the test process ended early ({how})"
+            if number == signal.SIGXCPU:
+                self.timed_out, self.code = True, 124
+                self.error = "its processor time was used up"
         if self.current and self.code >= 124:
             self.outcomes[self.current] = "error"
             self.error = self.error or "the deadline passed"

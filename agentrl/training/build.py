@@ -225,7 +225,8 @@ async def make_environments(
         from agentrl.environments.swe import Grader
 
         cache = Path(config.run.dir) / "verdicts.db" if Path(config.run.dir).is_dir() else None
-        grader = Grader(provider, cache=cache, timeout=environment.test_seconds)
+        timeout = environment.test_cpu_seconds or environment.test_seconds
+        grader = Grader(provider, cache=cache, timeout=timeout)
         try:
             yield _swe(environment, provider, grader)
         finally:
@@ -305,6 +306,7 @@ def _swe(config: SweConfig, provider: SandboxProvider, grader: Any) -> MakeEnvir
         tools=config.tools,
         compact=config.compact,
         test_timeout=config.test_seconds,
+        test_cpu=config.test_cpu_seconds,
     )
 
 

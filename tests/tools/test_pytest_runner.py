@@ -76,6 +76,23 @@ async def test_only_the_first_failures_are_told_and_their_text_is_clipped(call, 
     assert len(text) < 2500
 
 
+async def test_an_endless_loop_ends_when_its_processor_time_is_used_up(call, sandbox, root):
+    runner = PytestRunner(sandbox, str(root), python=sys.executable, timeout=250.0, cpu=1.0)
+    (root / "tests" / "test_zz.py").write_text(
+        "def test_ok(): pass\ndef test_x():\n    while True:\n        pass\n"
+    )
+    result = await call(runner, "run_tests", target="tests/test_zz.py")
+    assert result.text.splitlines() == [
+        "1 error, 1 passed",
+        "error: stopped; its processor time was used up in tests/test_zz.py::test_x",
+    ]
+    assert result.error == "deadline"
+    assert runner.last.seconds < 200
+    (root / "tests" / "test_zz.py").write_text("def test_ok(): pass\n")
+    assert (await call(runner, "run_tests", target="tests/test_zz.py")).text == "1 passed"
+    await runner.close()
+
+
 async def test_a_deadline_is_told_with_what_was_found(call, sandbox, root):
     runner = PytestRunner(sandbox, str(root), python=sys.executable, timeout=4.0)
     (root / "tests" / "test_zz.py").write_text(

@@ -69,6 +69,7 @@ class SweEnvironment(Environment):
         compact: bool = False,
         grade_unsubmitted: bool = False,
         test_timeout: float = 30.0,
+        test_cpu: float | None = None,
         python: str = "python3",
     ) -> None:
         """
@@ -80,7 +81,7 @@ class SweEnvironment(Environment):
             system: text of the system message, "" for none; the issue is the user message.
             compact: short views with small line numbers, see `agentrl.tools.Editor`.
             grade_unsubmitted: also judge what was never submitted; otherwise it is unresolved.
-            test_timeout: seconds for one run of the agent's tests.
+            test_timeout: seconds for one run of the agent's tests; test_cpu: of processor time.
             python: the interpreter inside the sandbox.
         """
         self._provider = self._lender = provider
@@ -89,7 +90,7 @@ class SweEnvironment(Environment):
         self._system = system
         self._compact = compact
         self._grade_unsubmitted = grade_unsubmitted
-        self._test_timeout = test_timeout
+        self._test_timeout, self._test_cpu = test_timeout, test_cpu
         self._python = python
         self._sandbox: Sandbox | None = None
         self._root = ""
@@ -156,6 +157,7 @@ class SweEnvironment(Environment):
                 python=self._python,
                 default=swe.payload.reproduction or "",
                 timeout=self._test_timeout,
+                cpu=self._test_cpu,
                 env=env,
             ),
             Shell(sandbox, root),

@@ -72,7 +72,9 @@ class SweConfig(_Limits):
     compact: bool = False
     """Views without docstrings, lines counted from the function's first: for small policies."""
     test_seconds: Annotated[float, Field(gt=0)] = 60.0
-    """Deadline of one run of the tests."""
+    """Deadline of one run of the agent's tests; of grading: this much processor time."""
+    test_cpu_seconds: Annotated[float | None, Field(gt=0)] = None
+    """Processor time of one run of either, rounded up: ends an endless loop early."""
 
 
 class SearchConfig(_Limits):
