@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agentrl.core import ConfigError, Episode, Group, Task, derive_seed, solved
+from agentrl.core import ConfigError, Episode, Group, InfraError, Task, derive_seed, solved
 from agentrl.guidance import add_metrics
 from agentrl.rewards import gra_metrics
 from agentrl.store import RunStore
@@ -23,6 +23,7 @@ from agentrl.training.guided import Helper
 from agentrl.training.preflight import preflight
 from agentrl.training.progress import Progress
 from agentrl.training.refill import Batch, collect_batch
+from agentrl.training.sound import sound
 from agentrl.training.state import restore_state, save_state
 from agentrl.training.statistics import Interval
 
@@ -131,7 +132,7 @@ class Trainer:
                     ):
                         self._save(store)
                 after = await self._evaluate(bench, store, self._done)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, InfraError):
                 self._save(store)
                 raise
         self._progress.end()
@@ -172,6 +173,7 @@ class Trainer:
         """The line of the design, once: tasks -> judged groups -> gradient -> new weights."""
         started = time.perf_counter()
         batch, judged = await self._collect(bench, helper, step)
+        sound([e for group in batch.sampled for e in group.episodes], f"episodes of step {step}")
         judged |= await bench.rewards.learn(batch.sampled)
         rollouts = self._rollouts + batch.rollouts
         remembered = {"rewards": copy.deepcopy(bench.rewards.state_dict()), "rollouts": rollouts}
@@ -267,6 +269,7 @@ class Trainer:
         if kept or step < self._done:
             return summarise(_by_task(kept)) if kept else None
         found = await measure(bench.scheduler, self._held_out, self._config, self._progress)
+        sound(found.episodes, "held-out episodes")
         await _to_its_end(_keep_evaluation, store, step, found)
         rate = Interval(found.rate, found.ci_low, found.ci_high)
         self._progress.note(f"step {step}: held-out tasks solved {rate}")

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agentrl.core import ConfigError, Episode, Status, derive_seed
+from agentrl.core import ConfigError, Episode, derive_seed
 from agentrl.episodes import ChatFormats, rerender
 from agentrl.learner import LearnerSettings
 from agentrl.store import RunStore
 from agentrl.training.build import load_tasks, make_dialect, make_policy, workbench
 from agentrl.training.config import RecordedWarmstart, RunConfig, ScriptedWarmstart
 from agentrl.training.progress import Progress
+from agentrl.training.sound import sound
 from agentrl.training.state import save_state
 
 if TYPE_CHECKING:
@@ -104,15 +105,8 @@ async def record(
         seed = derive_seed(config.train.seed, "warmstart")
         groups = await bench.scheduler.collect(tasks, settings.attempts, seed=seed)
     episodes = [e for group in groups for e in group.episodes]
-    sound = [e for e in episodes if e.status != Status.INFRA_ERROR]
-    if not sound:
-        first = episodes[0]
-        raise ConfigError(
-            f"all {len(episodes)} episodes of the script broke, the first by {first.cause}: "
-            f"{first.outcome.get('error', '')}",
-            where=f"warmstart.script={settings.script}",
-        )
-    return sound
+    where = f"warmstart.script={settings.script}"
+    return sound(episodes, "episodes of the script", where=where)
 
 
 def imitate(

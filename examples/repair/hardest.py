@@ -25,7 +25,7 @@ from agentrl.models import save_policy
 from agentrl.store import RunStore
 from agentrl.training.build import make_policy as load_policy
 from agentrl.training.config import RunConfig, load_config
-from agentrl.training.evaluate import EvalResult, evaluate
+from agentrl.training.evaluate import EvalResult
 from agentrl.training.live import watch
 from agentrl.training.loop import train
 from agentrl.training.progress import Progress
@@ -35,11 +35,10 @@ from examples.repair.exercises import make_told
 from examples.stages import command_line, exit_code, print_rates
 
 HERE = Path(__file__).resolve().parent
-CHOSEN_BY = 4
-"""Episodes of each task by which the hardest are chosen."""
 SOLVED = 0.5
+"""The least reward of an episode that repaired its bug."""
 TOLD = 3000
-ROLLOUTS = 1500
+ROLLOUTS = 1200
 LESSONS = {"epochs": 1, "batch_size": 1, "learning_rate": 5e-4}
 COMMON = ["train.steps=1000", f"train.rollouts={ROLLOUTS}", "eval.samples=4"]
 HELP = [
@@ -58,6 +57,7 @@ class Hardest:
     def __init__(self, options: argparse.Namespace) -> None:
         self.dir: Path = options.dir
         self.demo: Path = options.demo
+        self.tasks = self.demo / "hardest.jsonl"  # beside the archives that it names
         self.options = options
         self.started = time.monotonic()
 
@@ -65,7 +65,7 @@ class Hardest:
         shutil.rmtree(self.dir, ignore_errors=True)
         self.dir.mkdir(parents=True)
         with watch(Progress()) as progress:
-            write_tasks(self.dir / "tasks.jsonl", self.hardest(progress))
+            write_tasks(self.tasks, self.hardest())
             self.lessons(progress)
             alone = train(self.config("alone", COMMON), progress=progress)
             helped = train(self.config("helped", [*COMMON, *HELP]), progress=progress)
@@ -74,22 +74,23 @@ class Hardest:
         assert helped.after
         return self.report(alone.before, alone.after, helped.after)
 
-    def hardest(self, progress: Progress) -> list[Task]:
-        """The third of the training tasks that the demo's policy, as trained, solves least."""
-        tasks = read_tasks(self.demo / "tasks.jsonl")
-        places = [f"model.path={self.demo / 'policy'}", f"run.dir={self.demo / 'run'}"]
-        # Other draws than those of the measurements that follow.
-        config = self.config("", [*places, "eval.seed=7"])
-        found = evaluate(config, tasks=tasks, samples=CHOSEN_BY, progress=progress)
-        tasks.sort(key=lambda task: (found.by_task.get(task.id, 0.0), task.id))
-        third = tasks[: len(tasks) // 3]
-        rates = [found.by_task.get(task.id, 0.0) for task in (*tasks, *third)]
-        whole, hard = sum(rates[: len(tasks)]), sum(rates[len(tasks) :])
-        progress.note(
-            f"solved before: {whole / len(tasks):.1%} of {len(tasks)} training tasks, "
-            f"{hard / len(third):.1%} of the hardest {len(third)}"
-        )
-        return third
+    def hardest(self) -> list[Task]:
+        """The third of the training tasks that the demo's policy solved least, late in training."""
+        rates = self.solved_rates()
+        tasks = [t for t in read_tasks(self.demo / "tasks.jsonl") if t.id in rates]
+        tasks.sort(key=lambda task: (rates[task.id], task.id))
+        return tasks[: len(tasks) // 3]
+
+    def solved_rates(self) -> dict[str, float]:
+        """By task: the share solved in the last step of the demo that it was part of."""
+        last: dict[str, tuple[int, list[bool]]] = {}
+        with RunStore.open(self.demo / "run", read_only=True) as store:
+            for found in store.summaries(split="train"):
+                if found.reward is not None:
+                    step, outcomes = last.get(found.task, (found.step, []))
+                    kept = outcomes if found.step == step else []
+                    last[found.task] = found.step, [*kept, found.reward >= SOLVED]
+        return {task: sum(solved) / len(solved) for task, (_, solved) in last.items()}
 
     def lessons(self, progress: Progress) -> None:
         """The demo's newest weights; then edits that a hint is about, and its own successes."""
@@ -109,8 +110,8 @@ class Hardest:
     def config(self, name: str, overrides: list[str]) -> RunConfig:
         given = {
             "model.path": self.dir / "policy",
-            "tasks.train": self.dir / "tasks.jsonl",
-            "tasks.eval": self.dir / "tasks.jsonl",
+            "tasks.train": self.tasks,
+            "tasks.eval": self.tasks,
             "train.seed": self.options.seed,
             "run.dir": self.dir / name,
         }

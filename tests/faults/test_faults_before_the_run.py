@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,23 @@ def refused(capsys: pytest.CaptureFixture[str], *overrides: str) -> str:
     assert "agentrl: " in said
     assert "\n  -> " in said
     return said
+
+
+def test_a_run_whose_episodes_all_break_stops_and_goes_on_once_that_is_put_right(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = here / "fault_world.py"
+    sound = module.read_text()
+    broken = "    async def reset(self, task):\n        raise OSError('the archive is gone')\n"
+    module.write_text(sound.replace("\n\nclass Zero", f"\n{broken}\n\nclass Zero"))
+    train = [sys.executable, "-m", "agentrl.cli", "train", "run.yaml"]
+    stopped = subprocess.run(train, capture_output=True, text=True, check=False)
+    assert stopped.returncode == 2, stopped.stderr
+    assert "held-out episodes broke, the first by environment_raised" in stopped.stderr
+    assert "the archive is gone" in stopped.stderr
+    module.write_text(sound)
+    subprocess.run(train, check=True, capture_output=True)
+    assert len(RunStore.open("run", read_only=True).summaries(split="train")) == 2
 
 
 def test_missing_docker_and_then_the_same_command_again(

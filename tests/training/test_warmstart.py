@@ -9,7 +9,18 @@ import pytest
 from loop_kit import make_world
 
 from agentrl.cli import main
-from agentrl.core import ConfigError, Episode, Message, Origin, Score, Segment, Status, Task, Turn
+from agentrl.core import (
+    ConfigError,
+    Episode,
+    InfraError,
+    Message,
+    Origin,
+    Score,
+    Segment,
+    Status,
+    Task,
+    Turn,
+)
 from agentrl.store import RunStore
 from agentrl.training.build import make_policy
 from agentrl.training.config import RunConfig, load_config
@@ -146,7 +157,7 @@ def test_without_anything_to_imitate_it_says_why(world: Path) -> None:
         source.add_episodes(1, "train", [recorded("worse", 0.2, "edges")])
     with pytest.raises(ConfigError, match="there is no episode to imitate"):
         warmstart(config(world, RECORDED % (world / "source", 0.5)))
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(InfraError) as error:
         warmstart(config(world, "warmstart.script=coin_world:stumbler", f"run.dir={world}/other"))
     assert "all 5 episodes of the script broke, the first by script_failed" in str(error.value)
     assert "the expert has lost its notes" in str(error.value)
