@@ -51,6 +51,8 @@ class Limits:
         tokens_per_turn: ids of one policy message.
         seconds: wall time from the first message to the last, waiting included.
         closing_seconds: wall time for judging and clean-up after that.
+        repeats: turns in a row that made the same calls and got the same answers, after which the
+            episode is stuck and aborted; None: it may go on.
     """
 
     turns: int = 16
@@ -58,6 +60,7 @@ class Limits:
     tokens_per_turn: int = 512
     seconds: float = 900.0
     closing_seconds: float = 300.0
+    repeats: int | None = None
 
 
 @dataclass(slots=True)
@@ -202,6 +205,8 @@ class Runner:
             observation = await self._observe(environment, turn)
             if observation.done:
                 return Status.COMPLETED
+            if stuck(episode.turns, self.limits.repeats):
+                return Status.ABORTED
             if said.finish_reason == "length" and room < self.limits.tokens_per_turn:
                 return Status.MAX_TOKENS
             if index + 1 < self.limits.turns:
@@ -296,6 +301,21 @@ def read_turn(
         logprobs = np.concatenate([np.zeros(len(head), np.float32), logprobs])
     reason = said.finish_reason
     return Turn(tokens, logprobs, text, calls, finish_reason=reason, forced=len(head))
+
+
+def stuck(turns: Sequence[Turn], repeats: int | None) -> bool:
+    """Whether the last `repeats` turns were all alike in what they asked for and what came of it;
+    a turn without a call counts by its text."""
+    if repeats is None or len(turns) < repeats:
+        return False
+    last, *others = map(_did, turns[-repeats:])
+    return all(other == last for other in others)
+
+
+def _did(turn: Turn) -> tuple[Any, ...]:
+    """What a turn asked for and what came of it, without the ids of its calls."""
+    asked = [(call.name, call.arguments) for call in turn.calls] or turn.text
+    return asked, [(m.role, m.content, m.images) for m in turn.observations]
 
 
 def _cancelled() -> bool:

@@ -121,6 +121,7 @@ async def make_runner(
         tokens=environment.max_tokens,
         tokens_per_turn=config.sampling.max_tokens,
         seconds=environment.deadline,
+        repeats=environment.stuck_after,
     )
     sampling = Sampling(config.sampling.temperature)
     if isinstance(environment, AgentConfig):

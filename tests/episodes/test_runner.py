@@ -3,13 +3,24 @@
 import asyncio
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from episodes_kit import Verdict, scripted_runner, task, tokenizer_of
 
-from agentrl.core import Episode, Generation, InfraError, Message, Sampling, Status, Turn
+from agentrl.core import (
+    Episode,
+    Generation,
+    InfraError,
+    Message,
+    Sampling,
+    Status,
+    ToolCall,
+    Turn,
+)
 from agentrl.engines import ScriptedEngine
 from agentrl.environments import Environment, Observation
 from agentrl.episodes import Limits, Runner
+from agentrl.episodes.runner import stuck
 from agentrl.tools import tool
 
 
@@ -106,6 +117,7 @@ TOKENS_OF_ONE = 60
         (Status.MAX_TOKENS, ["word " * 50], Limits(tokens=TOKENS_OF_ONE), 1),
         (Status.MAX_TOKENS, ["done"], Limits(tokens=3), 0),
         (Status.MAX_TURNS, ["word " * 50] * 2, Limits(turns=2, tokens_per_turn=4), 2),
+        (Status.ABORTED, ["[run()]"] * 9, Limits(repeats=4), 4),
     ],
 )
 async def test_how_an_episode_ends(status, messages, limits, turns) -> None:
@@ -125,6 +137,24 @@ async def test_how_an_episode_ends(status, messages, limits, turns) -> None:
     assert episode.trained_tokens == sum(len(t.tokens) for t in episode.turns)
     assert room.happened.count("finish") == 1
     check_freed(runner, room, episode)
+
+
+def test_only_the_same_calls_with_the_same_answers_in_a_row_are_stuck() -> None:
+    def did(mark: int, answer: str, index: int) -> Turn:
+        none = np.zeros(0, np.float32)
+        call = ToolCall("turn", {"mark": mark}, id=f"call_{index}_0")
+        said = Message("tool", answer, call_id=call.id)
+        return Turn(none, none, f"thought {index}", [call], observations=[said])
+
+    def turns(*played: tuple[int, str]) -> list[Turn]:
+        return [did(mark, answer, i) for i, (mark, answer) in enumerate(played)]
+
+    assert stuck(turns((1, "no"), (1, "no"), (1, "no")), 3)
+    assert stuck(turns((2, "no"), (1, "no"), (1, "no")), 2)
+    assert not stuck(turns((2, "no"), (1, "no"), (1, "no")), 3)
+    assert not stuck(turns((1, "no"), (1, "maybe"), (1, "no")), 2)
+    assert not stuck(turns((1, "no"), (1, "no")), 3)
+    assert not stuck(turns((1, "no"), (1, "no"), (1, "no")), None)
 
 
 async def test_a_slow_tool_meets_the_deadline_and_the_episode_is_judged() -> None:

@@ -46,6 +46,8 @@ class _Limits(Section):
     """Tokens of a whole conversation, observations included."""
     deadline: Annotated[float, Field(gt=0)] = 900.0
     """Seconds from an episode's first message to its last."""
+    stuck_after: Annotated[int | None, Field(ge=2)] = None
+    """Abort an episode after so many turns in a row with equal calls and answers; None: never."""
     concurrency: Annotated[int, Field(ge=1)] = 64
     """Episodes that run at once."""
     retries: Annotated[int, Field(ge=0)] = 2
@@ -160,6 +162,8 @@ class AgentConfig(_Limits):
     the outcome that rewards read."""
     port: Annotated[int, Field(ge=0, lt=65536)] = 0
     """Port of the gateway on 127.0.0.1; 0 is any that is free."""
+    stuck_after: None = None
+    """Not for programs: they decide when to stop."""
 
     @property
     def sandbox(self) -> None:
