@@ -37,7 +37,8 @@ demo: venv
 	    exit $$code; }
 
 test: venv
-	OMP_NUM_THREADS=1 .ci/with-docker $(PY) -m pytest -q -n $(WORKERS) --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 .ci/with-docker $(PY) -m pytest -q -n $(WORKERS) --dist loadfile \
+	  --no-loadscope-reorder $(ARGS)
 
 # The engines against a real vLLM, its CPU build, in an environment of its own (3.5 GB): its pinned
 # requirements do not fit beside the others.

@@ -16,6 +16,8 @@ _PATH_AND_LINE = re.compile(r"(.+?):(\d+)(?::.*)?$", re.DOTALL)
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*$")
 _MAX_ROWS = 60
 _MAX_CANDIDATES = 8
+# Rows of an error that shows again what `old` has to be taken from.
+_MAX_REMINDED = 12
 
 
 @dataclass(slots=True)
@@ -266,12 +268,17 @@ class Editor:
         found = [n for n in shown if source.token_matches(lines[n - 1], old)]
         found = found or [n for n in shown if source.matches(lines[n - 1], old)]
         if not found:
-            raise ToolError(f"{old!r} is not in the lines shown")
+            shown = [source.row(n - self._base, lines[n - 1]) for n in shown[:_MAX_REMINDED]]
+            raise ToolError("\n".join([f"{old!r} is not in the lines shown", *shown]))
         if len(found) > 1:
             # A line that has it twice would only lead to the next error.
             once = [n for n in found if len(source.matches(lines[n - 1], old)) == 1]
             listed = ", ".join(str(n - self._base) for n in once or found)
-            raise ToolError(f"{old!r} is {'once ' if once else ''}on lines {listed}: give the line")
+            what = f"{old!r} is {'once ' if once else ''}on lines {listed}: give the line"
+            rows = [
+                source.row(n - self._base, lines[n - 1]) for n in (once or found)[:_MAX_REMINDED]
+            ]
+            raise ToolError("\n".join([what, *rows]))
         return found[0] - self._base
 
     def _rows(self, lines: list[str], first: int, last: int) -> list[str]:

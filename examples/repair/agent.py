@@ -56,7 +56,7 @@ _TOKEN = re.compile(
 class Habits:
     """How often the agent does the wrong thing (probabilities)."""
 
-    tries_nothing: float = 0.6
+    tries_nothing: float = 0.75
     submits_untested: float = 0.5
     gives_up: float = 0.5
     forgets_undo: float = 0.5
@@ -134,4 +134,6 @@ def mediocre(
             break
         if rng.random() >= habits.forgets_undo:
             yield "[undo()]"
+        if untried:
+            yield "[view()]"
     yield "[submit()]"

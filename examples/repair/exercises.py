@@ -28,7 +28,7 @@ _WIDEST = 90
 _MOST_ROWS = 8
 _LINE_SHARE, _REFUSED_SHARE = 0.375, 0.25
 _MOST_LINES_ASKED = 3
-_REFUSED = (1, 1, 2, 3)
+_REFUSED, _REPEATED = (1, 1, 2, 3), 0.25
 
 
 def make_exercises(count: int, seed: int, folder: Path | None = None) -> list[Episode]:
@@ -131,14 +131,31 @@ def _one_edit(choices: dict[tuple[str, str], list[int]], rng: random.Random) -> 
 
 
 def _refused(view: str, rows: dict[int, str], rng: random.Random) -> list[Message]:
-    """The view and some edits of what is not in it, each refused: read, and not to be imitated."""
+    """The view and some edits that are refused: read, and not to be imitated. Some are repeated, as
+    a policy that copies from what it said last does again and again."""
     said = [Message("assistant", "[view()]"), Message("tool", view)]
-    absent = [o for o in REPAIRS if not any(source.text_matches(row, o) for row in rows.values())]
-    for old in rng.sample(absent, rng.choice(_REFUSED)):
+    refusals = _refusals(view, rows)
+    old = rng.choice(sorted(refusals))
+    for _ in range(rng.choice(_REFUSED)):
+        if rng.random() >= _REPEATED:
+            old = rng.choice(sorted(refusals))
         call = f"[{_edit(old, rng.choice(REPAIRS[old]))}]"
-        error = f"error: {old!r} is not in the lines shown"
-        said += [Message("assistant", call), Message("tool", error)]
+        said += [Message("assistant", call), Message("tool", f"error: {refusals[old]}")]
     return said
+
+
+def _refusals(view: str, rows: dict[int, str]) -> dict[str, str]:
+    """Operators that cannot be edited here, with the editor's error: absent, or twice in a line."""
+    found = {}
+    for old in REPAIRS:
+        lines = [n for n, row in rows.items() if source.token_matches(row, old)]
+        lines = lines or [n for n, row in rows.items() if source.matches(row, old)]
+        if not lines:
+            found[old] = f"{old!r} is not in the lines shown\n{view}"
+        elif len(lines) == 1 and (times := len(source.matches(rows[lines[0]], old))) > 1:
+            place = source.row(lines[0], rows[lines[0]])
+            found[old] = f"{old!r} is {times} times in line {lines[0]}\n{place}"
+    return found
 
 
 def _lines_asked(
@@ -156,10 +173,11 @@ def _lines_asked(
         at = source.token_matches(rows[line], old)[0]
         changed = rows[line][:at] + new + rows[line][at + len(old) :]
         listed = ", ".join(map(str, once))
+        again = "\n".join(source.row(n, rows[n]) for n in once)
         turns += [
             _said(
                 f"[{_edit(old, new)}]",
-                f"error: {old!r} is once on lines {listed}: give the line",
+                f"error: {old!r} is once on lines {listed}: give the line\n{again}",
             ),
             _said(f'[edit(old="{old}", new="{new}", line={line})]', source.row(line, changed)),
         ]

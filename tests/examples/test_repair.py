@@ -76,6 +76,7 @@ async def test_exercises_are_answered_as_the_editor_would_take_it():
             await sandbox.write("repo/lines.txt", code)
             editor = Editor(sandbox, "repo")
             await editor.view("lines.txt")
+            editor._shown = [int(number) for number, _ in rows]  # what a view of them would show
             for turn in said:
                 assert await _answers(editor, turn), turn.text + view.observations[0].content
     finally:
@@ -139,7 +140,7 @@ def test_the_script_submits_once_the_tests_pass():
 def test_the_script_mostly_tries_nothing_on_a_hasty_day():
     replies = {"[view": VIEW, "[run_tests": "1 failed"}
     said = [play(replies, seed, careful=0.0) for seed in range(100)]
-    assert 40 <= said.count(["[view()]", "[submit()]"]) <= 80
+    assert 60 <= said.count(["[view()]", "[submit()]"]) <= 90
 
 
 def test_an_exercise_goes_on_with_another_edit_when_one_was_refused():

@@ -115,6 +115,16 @@ async def test_edit_changes_the_one_place_that_is_meant(call, editor, root, line
     ]
 
 
+async def test_a_refused_edit_without_a_line_shows_again_what_it_could_have_meant(call, editor):
+    _, *rows = (await call(editor, "view", target="clamp")).text.splitlines()
+    absent = await call(editor, "edit", old="%", new="//")
+    assert absent.text.splitlines() == ["error: '%' is not in the lines shown", *rows]
+    several = (await call(editor, "edit", old="low", new="high")).text.splitlines()
+    having = [row for row in rows if row.count("low") == 1]
+    lines = ", ".join(row.partition("|")[0] for row in having)
+    assert several == [f"error: 'low' is once on lines {lines}: give the line", *having]
+
+
 @pytest.mark.parametrize(
     ("line", "old", "new", "message"),
     [
