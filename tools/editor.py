@@ -268,18 +268,19 @@ class Editor:
         found = [n for n in shown if source.token_matches(lines[n - 1], old)]
         found = found or [n for n in shown if source.matches(lines[n - 1], old)]
         if not found:
-            shown = [source.row(n - self._base, lines[n - 1]) for n in shown[:_MAX_REMINDED]]
-            raise ToolError("\n".join([f"{old!r} is not in the lines shown", *shown]))
+            raise ToolError(self._reminding(f"{old!r} is not in the lines shown", lines, shown))
         if len(found) > 1:
             # A line that has it twice would only lead to the next error.
             once = [n for n in found if len(source.matches(lines[n - 1], old)) == 1]
             listed = ", ".join(str(n - self._base) for n in once or found)
             what = f"{old!r} is {'once ' if once else ''}on lines {listed}: give the line"
-            rows = [
-                source.row(n - self._base, lines[n - 1]) for n in (once or found)[:_MAX_REMINDED]
-            ]
-            raise ToolError("\n".join([what, *rows]))
+            raise ToolError(self._reminding(what, lines, once or found))
         return found[0] - self._base
+
+    def _reminding(self, what: str, lines: list[str], numbers: list[int]) -> str:
+        """An error with the rows it is about: who reads them again need not remember them."""
+        rows = [source.row(n - self._base, lines[n - 1]) for n in numbers[:_MAX_REMINDED]]
+        return "\n".join([what, *rows])
 
     def _rows(self, lines: list[str], first: int, last: int) -> list[str]:
         """Rows of a file, numbered as the policy counts lines."""

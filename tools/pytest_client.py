@@ -130,7 +130,7 @@ class PytestClient:
             "targets": list(targets),
             "args": list(args),
             "timeout": timeout,
-            "cpu": cpu,
+            "cpu": cpu and math.ceil(cpu),
             "env": dict(env or {}),
             "noconftest": noconftest,
             "max_failures": max_failures,

@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import importlib.metadata
 import io
 import json
-import math
 import os
 import random
 import re
@@ -28,12 +26,12 @@ import signal
 import site
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 MAX_EVENT_BYTES = 64 << 20
-MAX_LINES = 8
-MAX_WIDTH = 240
+MAX_LINES, MAX_WIDTH = 8, 240
 POLL_SECONDS = 0.05
 
 
@@ -159,8 +157,7 @@ class Remembering(io.TextIOWrapper):
     tail = ""
 
     def __init__(self) -> None:
-        null = io.BufferedWriter(io.FileIO(os.devnull, "w"))
-        super().__init__(null, "utf-8", "replace")
+        super().__init__(io.BufferedWriter(io.FileIO(os.devnull, "w")), "utf-8", "replace")
 
     def write(self, text: str) -> int:
         self.tail = (self.tail + text[-4000:])[-4000:]
@@ -173,12 +170,10 @@ def child(request: dict[str, Any], pipe: int, plugins: list[Any], sites: list[st
     recorder = None
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.stdout, stderr = Remembering(), Remembering()
-        sys.stderr = stderr
+        sys.stdout, sys.stderr = Remembering(), (stderr := Remembering())
         root = request["root"]
         os.chdir(root)
-        if request["cpu"]:
-            seconds = math.ceil(request["cpu"])
+        if seconds := request["cpu"]:
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
         os.environ.update(request["env"])
         set_paths(root, sites)
@@ -332,15 +327,12 @@ class Run:
             how = f"signal {number}" if number else "it left with os._exit"
             self.code, self.error = 128 + number, f"the test process ended early ({how})"
             if number == signal.SIGXCPU:
-                self.timed_out, self.code = True, 124
-                self.error = "its processor time was used up"
+                self.timed_out, self.code, self.error = True, 124, "its processor time was used up"
         if self.current and self.code >= 124:
             self.outcomes[self.current] = "error"
             self.error = self.error or "the deadline passed"
             self.error += f" in {self.current}"
-        counts: dict[str, int] = {}
-        for outcome in self.outcomes.values():
-            counts[outcome] = counts.get(outcome, 0) + 1
+        counts = Counter(self.outcomes.values())
         return {
             "exit_code": self.code,
             "counts": counts,

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -25,11 +26,11 @@ SMALL = Limits(memory_mb=128, work_mb=16, tmp_mb=8, pids=32)
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def podman() -> Iterator[str]:
     """The URL of a Podman service of the test's own."""
     if shutil.which("podman") is None:
         pytest.skip("Podman is not installed: apt-get install podman")
-    folder = tmp_path_factory.mktemp("podman")
+    folder = Path(tempfile.mkdtemp(prefix="podman-"))  # Podman's paths may have 50 characters
     command = ["podman", f"--root={folder}/root", f"--runroot={folder}/run",
                "--cgroup-manager=cgroupfs", "--events-backend=file"]  # fmt: skip
     service = subprocess.Popen(
@@ -45,6 +46,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     service.terminate()
     service.wait(20)
     subprocess.run([*command, "system", "reset", "--force"], capture_output=True, check=False)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -257,8 +257,11 @@ def test_importance_weights_of_stored_episodes_are_truncated_and_keep_their_grad
     assert learner_settings(LearnerSettings(), ReplayConfig()).off_policy is None
 
 
-def test_a_run_file_that_would_not_truncate_is_refused(tmp_path: Path) -> None:
+def test_a_run_file_that_would_not_truncate_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = make_world(tmp_path) / "run.yaml"
+    monkeypatch.syspath_prepend(tmp_path)
     load_config(file, ["replay.stored.count=1"])
     with pytest.raises(ConfigError, match=r"replay.stored .*needs learner.ratio.old"):
         load_config(file, ["replay.stored.count=1", "learner.ratio.old=recompute"])
