@@ -139,7 +139,7 @@ class PytestClient:
             try:
                 reply = await self._request(json.dumps(request), timeout + _GRACE_SECONDS)
             except TimeoutError:
-                return _lost("the test server did not answer in time", timed_out=True)
+                return _lost("the test server did not answer in time", timeout)
             except EOFError:
                 return _lost("the tests killed the test server")
         return _report(reply)
@@ -201,8 +201,11 @@ def _server_source() -> str:
     return resources.files("agentrl.tools").joinpath("pytest_server.py").read_text("utf-8")
 
 
-def _lost(error: str, *, timed_out: bool = False) -> TestReport:
-    return TestReport(exit_code=124 if timed_out else 137, timed_out=timed_out, error=error)
+def _lost(error: str, waited: float | None = None) -> TestReport:
+    """Without an answer; `waited`: the seconds after which it was given up."""
+    if waited is None:
+        return TestReport(exit_code=137, error=error)
+    return TestReport(exit_code=124, seconds=waited, timed_out=True, error=error)
 
 
 def _report(reply: str) -> TestReport:

@@ -12,6 +12,7 @@ from agentrl.store import RunStore
 from agentrl.training.build import brings_policy, load_tasks, make_policy, workbench
 from agentrl.training.config import RunConfig
 from agentrl.training.progress import Progress
+from agentrl.training.sound import sound
 from agentrl.training.state import restore_weights
 from agentrl.training.statistics import Interval, difference, mean_pass_at_k, task_rate
 
@@ -87,13 +88,18 @@ async def measure(
     progress: Progress,
     samples: int | None = None,
 ) -> EvalResult:
-    """The same seeds at every measurement, so that before and after face the same draws."""
+    """The same seeds at every measurement, so that before and after face the same draws.
+
+    Raises InfraError when every episode broke.
+    """
     samples = samples or config.eval.samples
     if config.eval.temperature is not None:
         sampling = Sampling(config.eval.temperature)
         scheduler = replace(scheduler, runner=scheduler.runner.with_sampling(sampling))
     progress.stage("evaluating", expected=len(tasks) * samples)
-    return summarise(await scheduler.collect(tasks, samples, seed=config.eval.seed))
+    found = summarise(await scheduler.collect(tasks, samples, seed=config.eval.seed))
+    sound(found.episodes, "held-out episodes")
+    return found
 
 
 def summarise(groups: Sequence[Group]) -> EvalResult:

@@ -269,7 +269,6 @@ class Trainer:
         if kept or step < self._done:
             return summarise(_by_task(kept)) if kept else None
         found = await measure(bench.scheduler, self._held_out, self._config, self._progress)
-        sound(found.episodes, "held-out episodes")
         await _to_its_end(_keep_evaluation, store, step, found)
         rate = Interval(found.rate, found.ci_low, found.ci_high)
         self._progress.note(f"step {step}: held-out tasks solved {rate}")

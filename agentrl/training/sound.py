@@ -25,6 +25,6 @@ def sound(episodes: Sequence[Episode], what: str, *, where: str = "") -> list[Ep
             first.cause,
             f"all {len(episodes)} {what} broke, the first by {first.cause}: {error}",
             where=where,
-            fix="put that right; what was done until then is kept (agentrl train --resume)",
+            fix="put that right; a run that had begun goes on with agentrl train --resume",
         )
     return kept

@@ -3,9 +3,9 @@
 It knows the tools and their order, and mostly wastes them: more often than not it gives up before
 it has tried anything; else it tries random edits inside the function the issue names, often forgets
 to take a failed edit back, often does not run the tests at all, and soon submits whatever it has.
-On one day in four it is careful: it begins with the tests, takes back what does not pass them, and
-goes on. The demo's policy is warm-started by imitating it
-as it comes; reinforcement learning has to find what is better.
+On one day in four it is careful: it begins with the tests, takes back what does not pass them,
+looks again, and goes on. The demo's policy is warm-started by imitating it as it comes;
+reinforcement learning has to find what is better.
 """
 
 from __future__ import annotations

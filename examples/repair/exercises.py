@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,13 +38,10 @@ def make_exercises(count: int, seed: int, folder: Path | None = None) -> list[Ep
     after `rerender`.
     """
     rng = random.Random(seed)
-    files = _files(folder or Path(sysconfig.get_path("stdlib")))
-    weights = [len(lines) for lines in files]
+    windows = _windows(folder, rng)
     exercises: list[Episode] = []
     while len(exercises) < count:
-        (lines,) = rng.choices(files, weights)
-        rows = _window(lines, rng)
-        view = "\n".join(source.row(number, line) for number, line in rows.items())
+        rows, view = next(windows)
         choices = edits(view)
         task = Task(f"exercise-{len(exercises)}", "Practise.")
         prompt, turns = [Message("user", task.prompt)], [_said("[view()]", view)]
@@ -67,12 +64,10 @@ def make_told(count: int, seed: int, folder: Path | None = None) -> list[Episode
     Only the edit is to be imitated; the view and the hint are read.
     """
     rng = random.Random(derive_seed(seed, "told"))
-    files = _files(folder or Path(sysconfig.get_path("stdlib")))
-    weights = [len(lines) for lines in files]
+    windows = _windows(folder, rng)
     exercises: list[Episode] = []
     while len(exercises) < count:
-        (lines,) = rng.choices(files, weights)
-        rows = _window(lines, rng)
+        rows, view = next(windows)
         number = rng.choice(list(rows))
         here = sorted(edits(source.row(number, rows[number])))
         if not here:
@@ -80,7 +75,6 @@ def make_told(count: int, seed: int, folder: Path | None = None) -> list[Episode
         old, new = rng.choice(here)
         hint = rng.choice((in_line(rows[number]), is_operator(old)))
         task = Task(f"told-{len(exercises)}", "Practise.")
-        view = "\n".join(source.row(n, line) for n, line in rows.items())
         prompt = [
             Message("user", task.prompt),
             Message("user", f"Hint: {hint}", hint=True),
@@ -107,6 +101,16 @@ def _files(folder: Path) -> list[list[str]]:
         if lines := [line for line in lines if not line.lstrip().startswith("#")]:
             files.append(lines)
     return files
+
+
+def _windows(folder: Path | None, rng: random.Random) -> Iterator[tuple[dict[int, str], str]]:
+    """Rows from anywhere in the folder's code, and the view of them; without end."""
+    files = _files(folder or Path(sysconfig.get_path("stdlib")))
+    weights = [len(lines) for lines in files]
+    while True:
+        (lines,) = rng.choices(files, weights)
+        rows = _window(lines, rng)
+        yield rows, "\n".join(source.row(number, line) for number, line in rows.items())
 
 
 def _window(lines: Sequence[str], rng: random.Random) -> dict[int, str]:

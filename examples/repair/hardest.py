@@ -128,7 +128,7 @@ class Hardest:
         return 0 if helped.rate > alone.rate else 1
 
     def counts(self, name: str) -> dict[str, int]:
-        """Training episodes by split."""
+        """Episodes by split."""
         with RunStore.open(self.dir / name, read_only=True) as store:
             return {
                 split: len(store.summaries(split=split)) for split in ("train", "guided", "eval")

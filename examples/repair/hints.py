@@ -7,7 +7,6 @@ has to stand there.
 
 from __future__ import annotations
 
-from agentrl.core import Task
 from agentrl.guidance import Ask
 from examples.repair.agent import fault
 
@@ -18,15 +17,11 @@ class Fault:
     levels = 2
 
     async def hint(self, ask: Ask, level: int) -> str | None:
-        found = fault_of(ask.task)
+        found = fault(ask.task.reference.get("gold_patch", ""))
         if found is None:
             return None
         line, operator, _ = found
         return in_line(line) if level == 1 else is_operator(operator)
-
-
-def fault_of(task: Task) -> tuple[str, str, str] | None:
-    return fault(task.reference.get("gold_patch", ""))
 
 
 def in_line(line: str) -> str:

@@ -34,11 +34,14 @@ def test_a_run_whose_episodes_all_break_stops_and_goes_on_once_that_is_put_right
     sound = module.read_text()
     broken = "    async def reset(self, task):\n        raise OSError('the archive is gone')\n"
     module.write_text(sound.replace("\n\nclass Zero", f"\n{broken}\n\nclass Zero"))
-    train = [sys.executable, "-m", "agentrl.cli", "train", "run.yaml"]
-    stopped = subprocess.run(train, capture_output=True, text=True, check=False)
-    assert stopped.returncode == 2, stopped.stderr
-    assert "held-out episodes broke, the first by environment_raised" in stopped.stderr
-    assert "the archive is gone" in stopped.stderr
+    train, measure = (
+        [sys.executable, "-m", "agentrl.cli", command, "run.yaml"] for command in ("train", "eval")
+    )
+    for command in (measure, train):
+        stopped = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert stopped.returncode == 2, stopped.stderr
+        assert "held-out episodes broke, the first by environment_raised" in stopped.stderr
+        assert "the archive is gone" in stopped.stderr
     module.write_text(sound)
     subprocess.run(train, check=True, capture_output=True)
     assert len(RunStore.open("run", read_only=True).summaries(split="train")) == 2

@@ -93,6 +93,19 @@ async def test_an_endless_loop_ends_when_its_processor_time_is_used_up(call, san
     await runner.close()
 
 
+async def test_tests_that_stop_the_server_meet_the_deadline_too(call, sandbox, root):
+    runner = PytestRunner(sandbox, str(root), python=sys.executable, timeout=1.0)
+    (root / "tests" / "test_zz.py").write_text(
+        "import os, signal\ndef test_x():\n    os.kill(os.getppid(), signal.SIGSTOP)\n"
+    )
+    result = await call(runner, "run_tests", target="tests/test_zz.py")
+    assert result.text.splitlines() == [
+        "no tests ran",
+        "error: stopped after its deadline of 1 s; the test server did not answer in time",
+    ]
+    assert result.error == "deadline"
+
+
 async def test_a_deadline_is_told_with_what_was_found(call, sandbox, root):
     runner = PytestRunner(sandbox, str(root), python=sys.executable, timeout=4.0)
     (root / "tests" / "test_zz.py").write_text(

@@ -209,7 +209,7 @@ def untaught() -> Policy:
     words += [world.call(dial, 0) for dial in world.DIALS]
     words += [world.TUTOR.format(level=1, reference="moves: ")]
     marks = world.DOORS * len(world.DIALS) * world.MARKS
-    tokenizer = train_tokenizer(words * 8, 356 + marks, words=PIECES, whole_numbers=marks)
+    tokenizer = train_tokenizer(words * 8, 500, words=PIECES, whole_numbers=marks)
     return warm.untaught(tokenizer, max_positions=256)
 
 
