@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import glob
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,18 @@ for path in ("{INSIDE}/socket", "{INSIDE}/other"):
     try: open(path, "w"); print("written")
     except OSError as error: print(type(error).__name__)
 """
+
+
+@pytest.fixture(autouse=True)
+def doors_of_this_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Doors stand in a folder of their own, as other test processes open some too; its path is
+    short, as that of a socket has to be."""
+    tmp_path_factory.getbasetemp()  # chosen now, else it would be in that folder too
+    with tempfile.TemporaryDirectory(prefix="doors-") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 def is_direct(sandbox: SupervisedSandbox) -> bool:
