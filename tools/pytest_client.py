@@ -28,6 +28,16 @@ _PRELUDE = (
     "import sys; sys.path[:] = filter(None, sys.path); "
     "exec(compile(sys.argv.pop(), 'pytest_server', 'exec'))"
 )
+_PROGRAM = """\
+import sys, types
+sources = {sources!r}
+for name, source in sources.items():
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, name, "exec"), module.__dict__)
+for name in sources:
+    del sys.modules[name]
+module.main()
+"""
 _CLEARED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONPYCACHEPREFIX")
 
 
@@ -198,7 +208,11 @@ class PytestClient:
 
 @functools.lru_cache(maxsize=1)
 def _server_source() -> str:
-    return resources.files("agentrl.tools").joinpath("pytest_server.py").read_text("utf-8")
+    """Both modules of the server as one program, which leaves no trace of them in `sys.modules`."""
+    package = resources.files("agentrl.tools")
+    names = ("pytest_codes", "pytest_server")
+    sources = {f"agentrl.tools.{n}": package.joinpath(f"{n}.py").read_text("utf-8") for n in names}
+    return _PROGRAM.format(sources=sources)
 
 
 def _lost(error: str, waited: float | None = None) -> TestReport:

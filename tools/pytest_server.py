@@ -1,8 +1,8 @@
 """A warm pytest inside a sandbox: one request line in, one answer line out.
 
-The source of this file is handed to `python -s -S -B -c`: it needs nothing but the standard
-library (3.9 or newer) and pytest, and leaves no file behind that somebody could change. The
-parent imports pytest and its installed plugins once, and never anything of the repository under
+The source of this file and of `pytest_codes` is handed to `python -s -S -B -c`: it needs nothing
+but the standard library (3.9 or newer) and pytest, and leaves no file behind that somebody could
+change. The parent imports pytest and its installed plugins once, and never anything of the repository under
 test: it runs without `site`, away from the repository, and forks a child for each request. The
 child reports test by test over a pipe, so that a deadline or a crash loses no earlier outcome.
 
@@ -28,7 +28,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from agentrl.tools.pytest_codes import Codes, loaded_from
 
 MAX_EVENT_BYTES = 64 << 20
 MAX_LINES, MAX_WIDTH = 8, 240
@@ -84,9 +87,14 @@ def import_pytest() -> list[Any]:
 class Recorder:
     """The plugin in the child: every outcome becomes one line on the pipe, at once."""
 
-    def __init__(self, pipe: int, max_failures: int, restore: Callable[[], None]) -> None:
+    def __init__(
+        self, pipe: int, max_failures: int, restore: Callable[[], None], targets: list[str]
+    ) -> None:
         self.pipe, self.left, self.owner = pipe, max_failures, os.getpid()
         self.restore = restore
+        self.root = os.getcwd()
+        self.targets = {Path(os.path.abspath(target)) for target in targets}
+        self.above = {folder for target in self.targets for folder in target.parents}
 
     def emit(self, **event: Any) -> None:
         if os.getpid() != self.owner:
@@ -97,6 +105,15 @@ class Recorder:
 
     def pytest_configure(self, config: Any) -> None:
         self.restore()
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """What lies beside the targets: pytest would ask every plugin about every neighbour."""
+        wanted = (
+            not self.targets or collection_path in self.targets or collection_path in self.above
+        )
+        if wanted or not self.targets.isdisjoint(collection_path.parents):
+            return None
+        return None if collection_path.name == "__init__.py" else True
 
     def pytest_runtest_logstart(self, nodeid: str, location: Any) -> None:
         self.emit(start=nodeid)
@@ -115,6 +132,7 @@ class Recorder:
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Leave at once: summaries and farewells of plugins cost more than a short run."""
         if exitstatus not in (3, 4):
+            self.emit(loaded=loaded_from(self.root))
             self.emit(end=int(exitstatus), error="")
             os._exit(0)
 
@@ -164,7 +182,9 @@ class Remembering(io.TextIOWrapper):
         return super().write(text)
 
 
-def child(request: dict[str, Any], pipe: int, plugins: list[Any], sites: list[str]) -> None:
+def child(
+    request: dict[str, Any], pipe: int, plugins: list[Any], sites: list[str], codes: Codes
+) -> None:
     """Run one request and never return."""
     code, error = 3, ""
     recorder = None
@@ -177,12 +197,14 @@ def child(request: dict[str, Any], pipe: int, plugins: list[Any], sites: list[st
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
         os.environ.update(request["env"])
         set_paths(root, sites)
-        recorder = Recorder(pipe, request["max_failures"], only_these(plugins))
-        distrust_caches(root)
+        targets = [t.partition("::")[0] for t in request["targets"]]
+        recorder = Recorder(pipe, request["max_failures"], only_these(plugins), targets)
+        codes.install(root)
         random.seed(0)
         import pytest
 
-        pytest.hookimpl(tryfirst=True)(Recorder.pytest_sessionfinish)
+        for first in (Recorder.pytest_sessionfinish, Recorder.pytest_ignore_collect):
+            pytest.hookimpl(tryfirst=True)(first)
         code = int(pytest.main(arguments(request), plugins=[recorder]))
         if code in (3, 4):
             said = [line for line in stderr.tail.splitlines() if line.strip()]
@@ -191,7 +213,7 @@ def child(request: dict[str, Any], pipe: int, plugins: list[Any], sites: list[st
         error = f"{type(exception).__name__}: {exception}"
     finally:
         try:
-            (recorder or Recorder(pipe, 0, gc.enable)).emit(end=code, error=error[-1000:])
+            (recorder or Recorder(pipe, 0, gc.enable, [])).emit(end=code, error=error[-1000:])
         finally:
             os._exit(0)
 
@@ -233,33 +255,11 @@ def only_these(plugins: list[Any]) -> Callable[[], None]:
     return restore
 
 
-def distrust_caches(root: str) -> None:
-    """Read no .pyc below the repository: two edits of one size in one second look the same."""
-    loaders: Any = importlib.import_module("importlib._bootstrap_external")
-    place = loaders.cache_from_source
-    inside = os.path.realpath(root) + os.sep
-
-    def cache_from_source(path: str, *args: Any, **kwargs: Any) -> str:
-        if os.path.realpath(path).startswith(inside):
-            raise NotImplementedError
-        return str(place(path, *args, **kwargs))
-
-    loaders.cache_from_source = cache_from_source
-    rewrite: Any = importlib.import_module("_pytest.assertion.rewrite")
-    read = rewrite._read_pyc
-
-    def read_pyc(source: Any, *args: Any, **kwargs: Any) -> Any:
-        known = not os.path.realpath(source).startswith(inside)
-        return read(source, *args, **kwargs) if known else None
-
-    rewrite._read_pyc = read_pyc
-
-
 class Run:
     """The parent's side of one request: collects events until end, crash or deadline."""
 
-    def __init__(self, pid: int, pipe: int, timeout: float) -> None:
-        self.pid, self.pipe = pid, pipe
+    def __init__(self, pid: int, pipe: int, timeout: float, codes: Codes) -> None:
+        self.pid, self.pipe, self.codes = pid, pipe, codes
         self.begin = time.monotonic()
         self.deadline = self.begin + timeout
         self.buffer, self.size = b"", 0
@@ -312,6 +312,8 @@ class Run:
                 self.failures.append(event)
             if event["id"] == self.current:
                 self.current = ""
+        elif "loaded" in event:
+            self.codes.name(event["loaded"])
         elif "end" in event:
             self.code, self.error = int(event["end"]), self.error or str(event["error"])
         elif "error" in event:
@@ -345,21 +347,23 @@ class Run:
 
 
 def answer(
-    request: dict[str, Any], plugins: list[Any], sites: list[str], requests: int, replies: int
+    request: dict[str, Any], known: tuple[list[Any], list[str], Codes], requests: int, replies: int
 ) -> dict[str, Any]:
-    """Fork, follow the child to its end, and leave nothing of it."""
+    """Fork, follow the child to its end, and leave nothing of it but its files' names."""
     if not os.path.isdir(request["root"]):
         return {"exit_code": 4, "error": f"no such folder: {request['root']}"}
+    codes = known[-1]
+    codes.refresh()
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.setpgid(0, 0)
         for descriptor in (reading, requests, replies):
             os.close(descriptor)
-        child(request, writing, plugins, sites)
+        child(request, writing, *known)
     os.close(writing)
     os.setpgid(pid, pid)
-    run = Run(pid, reading, request["timeout"])
+    run = Run(pid, reading, request["timeout"], codes)
     try:
         run.collect(requests)
     finally:
@@ -378,7 +382,7 @@ def main() -> None:
         del os.environ[name]
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     sys.dont_write_bytecode = True
-    plugins = import_pytest()
+    plugins, codes = import_pytest(), Codes()
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
@@ -388,13 +392,9 @@ def main() -> None:
         for line in lines:
             request = json.loads(line)
             if "root" in request:
-                reply = answer(request, plugins, sites, requests, replies)
+                reply = answer(request, (plugins, sites, codes), requests, replies)
             else:
                 reply = {"modules": sorted(sys.modules)}
             data = (json.dumps(reply) + "\n").encode()
             while data:
                 data = data[os.write(replies, data) :]
-
-
-if __name__ == "__main__":
-    main()

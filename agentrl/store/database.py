@@ -105,9 +105,10 @@ class Database:
             self._connection.executemany(sql, rows)
 
     def insert(self, sql: str, row: tuple[Any, ...]) -> int:
-        """Insert one row inside a transaction, return its key."""
+        """Insert one row inside a transaction, return its key if the statement asks for it."""
         with self._lock:
-            return int(self._execute(sql, row).lastrowid or 0)
+            found = self._execute(sql, row).fetchall()
+        return int(found[0]["key"]) if found else 0
 
     def read(self, sql: str, values: Iterable[Any] = ()) -> list[sqlite3.Row]:
         with self._lock, readable_errors(self.path, "reading the run's database"):

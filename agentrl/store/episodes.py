@@ -12,6 +12,7 @@ from typing import Any
 from agentrl.core import Episode, Image, PlacedImage, Segment, Status, Task, Turn
 from agentrl.store.arrays import pack_array, unpack_array
 from agentrl.store.database import Database
+from agentrl.store.postgres import PostgresDatabase
 from agentrl.store.records import (
     Images,
     column,
@@ -92,14 +93,14 @@ def encode_episode(step: int, split: str, episode: Episode) -> tuple[list[Any], 
     )
 
 
-def write_encoded(database: Database, encoded: tuple[list[Any], ...]) -> None:
+def write_encoded(database: Database | PostgresDatabase, encoded: tuple[list[Any], ...]) -> None:
     """Write one encoded episode inside a transaction."""
     task, row, turns, scores, segments, placed, images = encoded
-    database.insert("INSERT OR IGNORE INTO tasks VALUES (?,?,?)", tuple(task))
-    database.write("INSERT OR IGNORE INTO images VALUES (?,?)", images)
+    database.insert("INSERT INTO tasks VALUES (?,?,?) ON CONFLICT DO NOTHING", tuple(task))
+    database.write("INSERT INTO images VALUES (?,?) ON CONFLICT DO NOTHING", images)
     key = database.insert(
         "INSERT INTO episodes (id, step, split, task, task_hash, status, cause, source, reward,"
-        " turns, tokens, created, record) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        " turns, tokens, created, record) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) RETURNING key",
         tuple(row),
     )
     of_episode = {"turns": turns, "scores": scores, "segments": segments, "segment_images": placed}

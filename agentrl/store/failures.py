@@ -20,10 +20,11 @@ from urllib.parse import unquote, urlparse
 from agentrl.core import ConfigError, Episode, Task
 from agentrl.store.database import Database
 from agentrl.store.episodes import encode_episode, write_encoded
+from agentrl.store.postgres import PostgresDatabase
 from agentrl.store.records import column, dump, load_task
 
 Event = Literal["failed", "tried"]
-_FILES = ("", "file", "sqlite")
+_FILES, _SERVERS = ("", "file", "sqlite"), ("postgresql", "postgres")
 
 
 @dataclass(slots=True, frozen=True)
@@ -52,7 +53,9 @@ class FailureEvent:
 class FailureLog:
     """Methods may be called from any thread and raise `StoreError`."""
 
-    def __init__(self, database: Database, run: str, *, shared: bool = False) -> None:
+    def __init__(
+        self, database: Database | PostgresDatabase, run: str, *, shared: bool = False
+    ) -> None:
         """
         Args:
             run: this run's name among those that write here.
@@ -62,11 +65,14 @@ class FailureLog:
 
     @classmethod
     def open(cls, url: str, run: str) -> FailureLog:
-        """A log that several runs share: a path, `file:///path` or `sqlite:///path`.
+        """A log that several runs share: a path, `file:///path`, `sqlite:///path`, or
+        `postgresql://user@host/name` for runs on several machines.
 
         Raises:
             ConfigError: any other kind of URL.
         """
+        if urlparse(url).scheme in _SERVERS:
+            return cls(PostgresDatabase(url), run, shared=True)
         path = path_of(url)
         path.parent.mkdir(parents=True, exist_ok=True)
         return cls(Database(path, read_only=False), run, shared=True)
@@ -83,7 +89,8 @@ class FailureLog:
             if self.shared:
                 key = hashlib.blake2b(record.encode(), digest_size=16).hexdigest()
                 self._database.insert(
-                    "INSERT OR IGNORE INTO tasks VALUES (?,?,?)", (key, column(task.id), record)
+                    "INSERT INTO tasks VALUES (?,?,?) ON CONFLICT DO NOTHING",
+                    (key, column(task.id), record),
                 )
             for item in encoded:
                 write_encoded(self._database, item)
@@ -126,7 +133,10 @@ class FailureLog:
     def task(self, id: str) -> Task | None:
         """The newest task of that id that is stored here."""
         rows = self._database.read(
-            "SELECT record FROM tasks WHERE id = ? ORDER BY rowid DESC LIMIT 1", (column(id),)
+            "SELECT tasks.record FROM tasks LEFT JOIN episodes ON task_hash = hash "
+            "WHERE tasks.id = ? GROUP BY hash, tasks.record "
+            "ORDER BY COALESCE(MAX(episodes.key), 0) DESC LIMIT 1",
+            (column(id),),
         )
         return load_task(rows[0]["record"]) if rows else None
 
@@ -159,8 +169,9 @@ def path_of(url: str) -> Path:
         raise ConfigError(
             f"{url!r} is not a place for shared failures",
             where="replay.url",
-            fix="give the path of a SQLite file that all runs can reach: /shared/failures.db, "
-            "file:///shared/failures.db or sqlite:///shared/failures.db",
+            fix="give the path of a SQLite file that all runs can reach (/shared/failures.db, "
+            "file:///shared/failures.db or sqlite:///shared/failures.db) or a database server: "
+            "postgresql://user@host/name",
         )
     path = unquote(parts.path)
     return Path("/" + path.lstrip("/") if parts.scheme else path)

@@ -219,7 +219,7 @@ def test_runs_share_their_failures_by_url(tmp_path: Path) -> None:
     second.close()
 
 
-@pytest.mark.parametrize("url", ["postgresql://db/failures", "http://host/x", "file://host/x"])
+@pytest.mark.parametrize("url", ["mysql://db/failures", "http://host/x", "file://host/x"])
 def test_a_place_that_cannot_be_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="not a place"):
         FailureLog.open(url, "r")

@@ -43,6 +43,7 @@ class ReplayConfig(Section):
     sharpness: Annotated[float, Field(ge=0)] = 1.0
     """Of every order but uniform: tasks are drawn by 1 / rank ** sharpness."""
     url: str | None = None
-    """SQLite file (path, file:// or sqlite://) that several runs share; none: the run's own."""
+    """What several runs share: a SQLite file (path, file:// or sqlite://) or a PostgreSQL database
+    (postgresql://user@host/name); none: the run's own."""
     stored: StoredConfig | None = None
     """Also learn from stored episodes of the task; none: fresh ones only."""

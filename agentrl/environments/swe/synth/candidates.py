@@ -14,6 +14,7 @@ from agentrl.environments.swe.synth.bugs import Bug, compounds
 from agentrl.environments.swe.synth.mutations import mutations_of
 from agentrl.environments.swe.synth.settings import HELD_OUT, TRAIN, SynthSettings
 from agentrl.environments.swe.synth.verify import Baseline
+from agentrl.environments.swe.tree import diff_trees
 
 
 @dataclass(slots=True)
@@ -66,6 +67,11 @@ def candidates_of(
     return [candidate for turn in turns for candidate in turn if candidate is not None]
 
 
+def gold_patch(package: Package, bug: Bug) -> str:
+    """What repairs it, as a diff."""
+    return diff_trees({**package.tree, **bug.sources(package.tree)}, package.tree)
+
+
 def _singles(
     packages: Sequence[Package], baselines: Mapping[str, Baseline], settings: SynthSettings
 ) -> list[Candidate]:
@@ -75,8 +81,11 @@ def _singles(
             source = package.tree[function.path]
             mutations = mutations_of(function, source, list(settings.operators))
             random.Random(derive_seed(settings.seed, "order", function.id)).shuffle(mutations)
-            if mutations:
-                pool.append((package, [Bug((mutation,)) for mutation in mutations]))
+            bugs = [Bug((mutation,)) for mutation in mutations]
+            if settings.keep is not None:
+                bugs = [bug for bug in bugs if settings.keep(gold_patch(package, bug))]
+            if bugs:
+                pool.append((package, bugs))
     random.Random(derive_seed(settings.seed, "functions")).shuffle(pool)
     share = settings.held_out / (settings.count + settings.held_out)
     rounds: list[list[Candidate]] = []

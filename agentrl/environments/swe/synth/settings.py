@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from agentrl.core import ConfigError
@@ -32,6 +33,7 @@ class SynthSettings:
         suite_timeout: seconds for one run of the whole suite.
         parallel: sandboxes at work at once.
         probes: hidden tests on inputs beside those of the package's tests, at most, see `probes`.
+        keep: which bugs are tried, by their gold patch; None: all.
         check: grade the gold patch and the empty patch of every task.
         python: the interpreter inside the sandbox; it needs pytest.
     """
@@ -51,6 +53,7 @@ class SynthSettings:
     suite_timeout: float = 600.0
     parallel: int = 2
     probes: int = 8
+    keep: Callable[[str], bool] | None = None
     check: bool = True
     python: str = "python3"
 
