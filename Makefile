@@ -96,7 +96,7 @@ $(READY): pyproject.toml
 	  $(PIP_INSTALL) "torch==$(TORCH)+cpu" 2>/dev/null || \
 	  $(PIP_INSTALL) "torch==$(TORCH)" --extra-index-url $(TORCH_CPU_INDEX); fi
 	@echo "installing agentrl into $(VENV)"
-	@$(PIP_INSTALL) -e '.[plots]'
+	@$(PIP_INSTALL) -e '.[demo]'
 	@touch $@
 
 clean:
