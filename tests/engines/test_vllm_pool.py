@@ -103,6 +103,28 @@ async def test_a_server_that_is_ill_gets_nothing_until_it_is_well() -> None:
         await until(lambda: engine.servers_up == 2)
 
 
+async def test_a_server_that_is_slow_to_answer_is_not_taken_for_dead() -> None:
+    async with pool(2) as (engine, servers):
+        servers[0].mute = PATIENCE.silence - 1
+        down = False
+
+        async def look() -> None:
+            nonlocal down
+            while servers[0].mute:
+                down |= engine.servers_up < 2
+                await asyncio.sleep(0.01)
+
+        await asyncio.wait_for(look(), 20)
+        seen = servers[0].calls.count("/health")
+        await until(lambda: servers[0].calls.count("/health") >= seen + 3)
+        assert not down
+        assert engine.servers_up == 2
+        servers[0].mute = 100
+        await until(lambda: engine.servers_up == 1)
+        servers[0].mute = 0
+        await until(lambda: engine.servers_up == 2)
+
+
 async def test_requests_wait_while_every_server_is_ill() -> None:
     async with pool(1) as (engine, (server,)):
         server.trouble = "all"

@@ -22,6 +22,7 @@ class TokenServer:
     value: float = -1.0
     paused: bool = False
     trouble: str = ""
+    mute: int = 0  # looks at its health that it will leave unanswered
     delay: float = 0.0
     calls: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
@@ -30,6 +31,9 @@ class TokenServer:
         route = request.path
         self.calls.append(route)
         if self.trouble == "hangs":
+            await asyncio.sleep(3600)
+        if route == "/health" and self.mute:
+            self.mute -= 1
             await asyncio.sleep(3600)
         if self.trouble in ("all", route):
             return web.json_response({"error": f"trouble at {route}"}, status=500)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -9,14 +10,17 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from agentrl.core import Episode, Message, Task, Turn
+from agentrl.core import Episode, Message, Score, Status, Task, Turn
+from agentrl.core.taskfile import write_tasks
 from agentrl.episodes import dialect
 from agentrl.guidance import Ask
 from agentrl.models import load_policy
 from agentrl.sandboxes import ProcessPool
+from agentrl.store import RunStore
 from agentrl.tools import Editor, ToolError
 from examples.repair.agent import REPAIRS, Habits, edits, fault, mediocre
 from examples.repair.exercises import make_exercises, make_told
+from examples.repair.hardest import Hardest
 from examples.repair.hints import Fault, is_operator
 from examples.repair.policy import make_policy
 from examples.stages import make_speechless_policy
@@ -225,3 +229,26 @@ def test_a_told_exercise_is_answered_by_the_edit_that_its_hint_is_about():
         assert old in hint
         assert hint.startswith(("Hint: the fault is in `", f"Hint: {is_operator(old)}"))
     assert len({e.turns[0].text for e in told}) > 5
+
+
+def test_the_hardest_third_is_what_was_solved_least_when_last_tried(tmp_path):
+    tasks = [Task(f"t{n}", "repair") for n in range(7)]
+    solved = {"t0": [1, 1], "t1": [0, 0], "t2": [0, 1], "t3": [1, 0], "t4": [0, 0], "t5": [1, 1]}
+    write_tasks(tmp_path / "tasks.jsonl", tasks)
+    with RunStore.create(tmp_path / "run", {}) as store:
+        for step in (1, 2):
+            # Before they were tried last, all of it was the other way round.
+            episodes = [
+                Episode(
+                    task,
+                    id=f"{task.id}-{step}-{n}",
+                    status=Status.COMPLETED,
+                    scores={"reward": Score(float(right == (step == 2)))},
+                )
+                for task in tasks[:6]
+                for n, right in enumerate(solved[task.id])
+            ]
+            store.add_episodes(step, "train", episodes)
+    options = argparse.Namespace(dir=tmp_path / "out", demo=tmp_path, seed=0, overrides=[])
+    # t6 was never tried, and nobody knows how hard it is.
+    assert [task.id for task in Hardest(options).hardest()] == ["t1", "t4"]

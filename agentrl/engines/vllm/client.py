@@ -45,12 +45,14 @@ class TokenClient:
         found: dict[str, Any] = await self._post("/inference/v1/generate", body)
         return found
 
-    async def healthy(self, timeout: float = 5.0) -> bool:
-        """Whether it answers and its engine lives."""
+    async def healthy(self, timeout: float = 5.0) -> bool | None:
+        """Whether its engine lives; None when it says nothing in time."""
         try:
             async with asyncio.timeout(timeout), self._http.get(f"{self.url}/health") as answer:
                 return answer.status == 200
-        except (OSError, TimeoutError, aiohttp.ClientError):
+        except TimeoutError:
+            return None
+        except (OSError, aiohttp.ClientError):
             return False
 
     async def limits(self) -> int:

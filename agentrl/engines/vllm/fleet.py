@@ -23,6 +23,8 @@ class Patience:
     Attributes:
         start: seconds until a server that was started must answer.
         health: seconds between two looks at a server; a look may take as long.
+        silence: looks one after the other that a server leaves unanswered before it is taken for
+            dead: one that computes on a busy machine is slow to answer.
         load: seconds for one server to take weights over.
         attempts: servers that a request is sent to before it is given up.
         restarts: how often one server is started again.
@@ -30,6 +32,7 @@ class Patience:
 
     start: float = 900.0
     health: float = 5.0
+    silence: int = 3
     load: float = 600.0
     attempts: int = 4
     restarts: int = 10
@@ -191,6 +194,7 @@ class Fleet:
 
     async def _watch(self, server: Server) -> None:
         """Returns when the server is gone, or has not the weights it should have."""
+        silent = 0
         while server.up:
             # Not wait_for: before Python 3.12 it can swallow a cancellation.
             with contextlib.suppress(TimeoutError):
@@ -199,8 +203,12 @@ class Fleet:
             server.suspect.clear()
             if not server.up or (server.process is not None and not server.process.alive):
                 return
-            if not await server.client.healthy(max(self.patience.health, 1.0)):
+            found = await server.client.healthy(max(self.patience.health, 1.0))
+            silent = silent + 1 if found is None else 0
+            if found is False or silent >= self.patience.silence:
                 return
+            if silent:
+                continue
             async with self.updating:
                 if not await self._equipped(server):
                     return

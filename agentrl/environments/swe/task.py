@@ -92,7 +92,7 @@ class SweTask:
                 fix="make task files with `agentrl tasks synth`",
             ) from error
         path = Path(task.metadata.get("folder", "."), self.payload.archive)
-        self.pristine = _archive(path, self.payload.repo, _where(task))
+        self.pristine = _pristine(path, self.payload.repo, _where(task))
         self.buggy = apply_diff(self.pristine, self.payload.bug)
         base = hide(self.buggy, self.payload.hidden, _where(task))
         self.base = apply_diff(base, self.payload.shown)
@@ -124,21 +124,26 @@ def _where(task: Task) -> str:
     return f"{task.metadata.get('line', 'task')} ({task.id})"
 
 
-@lru_cache(maxsize=32)
-def _archive(path: Path, expected: str, where: str) -> Tree:
+def _pristine(path: Path, expected: str, where: str) -> Tree:
     try:
-        tree = unpack(path.read_bytes())
+        tree, found = _archive(path, path.stat().st_mtime_ns)
     except OSError as error:
         raise TaskFileError(
             f"the repository archive cannot be read: {path}: {error.strerror}",
             where=where,
             fix="keep the `repos` folder beside the task file",
         ) from error
-    if digest(tree) != expected:
+    if found != expected:
         raise TaskFileError(
-            f"{path} does not hold what the task was made from (digest {digest(tree)}, "
-            f"not {expected})",
+            f"{path} does not hold what the task was made from (digest {found}, not {expected})",
             where=where,
             fix="make the tasks again",
         )
     return tree
+
+
+@lru_cache(maxsize=8)
+def _archive(path: Path, changed: int) -> tuple[Tree, str]:
+    """The tree of an archive as it was at a time, and its digest; tasks of a package share it."""
+    tree = unpack(path.read_bytes())
+    return tree, digest(tree)
