@@ -114,23 +114,7 @@ def door(number: int, code: Sequence[int]) -> Task:
 
 def moves(code: Sequence[int]) -> str:
     """The calls that a code, or the beginning of one, stands for; one a line."""
-    return choices([(mark,) for mark in code])
-
-
-def choices(options: Sequence[Sequence[int]]) -> str:
-    """Calls of the first dials, one dial a line: any of several marks."""
-    lines = zip(DIALS, options, strict=False)
-    return "\n".join(" or ".join(call(dial, mark) for mark in marks) for dial, marks in lines)
-
-
-def narrowed(code: Sequence[int], known: int, rng: random.Random) -> str:
-    """The first moves; then two calls for each other dial, one of which is right."""
-    options = [[mark] for mark in code]
-    for dial in range(known, len(code)):
-        number = code[dial] // (len(DIALS) * MARKS)
-        wrong = rng.choice([mark for mark in marks(number, dial) if mark != code[dial]])
-        options[dial] = rng.sample([code[dial], wrong], 2)
-    return choices(options)
+    return "\n".join(call(dial, mark) for dial, mark in zip(DIALS, code, strict=False))
 
 
 def call(dial: str, mark: int) -> str:
@@ -138,18 +122,15 @@ def call(dial: str, mark: int) -> str:
 
 
 def opener(seed: int) -> Generator[str, str, None]:
-    """Nearly always makes the moves that a hint tells, one of those that it names, and guesses the
-    others."""
+    """Nearly always makes the moves that a hint tells, and guesses the others."""
     rng = random.Random(seed)
     heard = yield ""
     named = re.search(r"Open door (\d+)", heard)
     assert named is not None
-    hint = heard.partition("Hint:")[2]
+    told = re.findall(r"mark=(\d+)", heard.partition("Hint:")[2])
     for dial, name in enumerate(DIALS):
-        told = [int(mark) for mark in re.findall(rf"{name}\(mark=(\d+)", hint)]
-        follows = told and rng.random() < FOLLOWED
-        known = told if follows else marks(int(named[1]), dial)
-        yield call(name, known[0] if len(known) == 1 else rng.choice(known))
+        follows = dial < len(told) and rng.random() < FOLLOWED
+        yield call(name, int(told[dial]) if follows else rng.choice(marks(int(named[1]), dial)))
 
 
 def tutor(seed: int) -> Generator[str, str, None]:

@@ -31,7 +31,7 @@ PIECES = r"\[[a-z]+\(mark=|\)\]|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+|\
 WARM_STEPS, WARM_EPISODES = 400, 2000
 TOLD = (4, 1, 1, 2, 4)
 """How often the shown episodes are told no move, one move, ..., all moves."""
-LESSONS, CHOICES = 0.2, 0.5
+LESSONS = 0.2
 GROUP, RATE, EVALUATED = 8, 2e-3, 32
 FOLLOWS, STARTS, STAYS, RISES = 0.8, 0.01, 0.2, 0.5
 """Share of told moves that are made: at least. Share of doors opened without a hint: at most, in
@@ -58,40 +58,24 @@ class Run:
 
 
 def compare(
-    seeds: Sequence[int],
-    guidance: GuidanceSettings,
-    reference: Reference,
-    *,
-    rollouts: int,
-    choices: bool = False,
-    batches: int = 1,
+    seeds: Sequence[int], guidance: GuidanceSettings, reference: Reference, *, rollouts: int
 ) -> Measured:
     """GRPO alone and with guidance, from one start, with the same number of rollouts: passes when
-    the unhinted success stays low without help and rises with it, on every seed.
-
-    Args:
-        choices: the policy also knows hints that leave a choice.
-        batches: optimiser steps on each round of rollouts.
-    """
-    return on_one_thread(_compare(seeds, guidance, reference, rollouts, choices, batches))
+    the unhinted success stays low without help and rises with it, on every seed."""
+    return on_one_thread(_compare(seeds, guidance, reference, rollouts))
 
 
 async def _compare(
-    seeds: Sequence[int],
-    guidance: GuidanceSettings,
-    reference: Reference,
-    rollouts: int,
-    choices: bool,
-    batches: int,
+    seeds: Sequence[int], guidance: GuidanceSettings, reference: Reference, rollouts: int
 ) -> Measured:
-    policy = await warm_policy(choices)
+    policy = await warm_policy()
     rows: list[list[str | int | float]] = []
     passed = True
     for seed in seeds:
         followed = await _followed(policy, seed)
         found = []
         for name, help in (("GRPO", None), (guidance.kind, guidance)):
-            run = await Training(policy, seed, help, reference, rollouts, batches).run()
+            run = await Training(policy, seed, help, reference, rollouts).run()
             found.append(run)
             rows.append([seed, name, followed, run.before, run.after, run.rollouts, run.guided])
         passed &= followed >= FOLLOWS and holds(*found)
@@ -111,7 +95,6 @@ class Training:
     Args:
         policy: where it begins; a copy is trained.
         rollouts: training episodes, guided ones among them, after which it ends.
-        batches: optimiser steps on each round of rollouts.
     """
 
     def __init__(
@@ -121,7 +104,6 @@ class Training:
         guidance: GuidanceSettings | None,
         reference: Reference,
         rollouts: int,
-        batches: int = 1,
     ) -> None:
         from agentrl.engines import TransformersEngine
         from agentrl.engines.policy_chat import PolicyChat
@@ -135,7 +117,6 @@ class Training:
         self.scheduler = Scheduler(world.runner(self.engine, policy), concurrency=256)
         told = guidance.learner_defaults() if guidance is not None else {}
         own = {"algorithm": "grpo", "learning_rate": RATE, "group_size": GROUP}
-        own["mini_batches"] = batches
         self.learner = Learner(policy, LearnerSettings(**merge(told, own)))
         self.means = Means(self.scheduler.attempt)
         self.help: Guidance | None = None
@@ -200,32 +181,24 @@ async def _followed(policy: Policy, seed: int) -> float:
 
 def told(code: Sequence[int]) -> Guide:
     """A hint of the first moves."""
-    return _hint(world.moves(code))
-
-
-def _hint(moves: str) -> Guide:
-    return Guide([Message("user", f"Hint: {moves}", hint=True)] if moves else [])
+    return Guide([Message("user", f"Hint: {world.moves(code)}", hint=True)] if code else [])
 
 
 def _code(task: Task) -> list[int]:
     return list(task.payload["code"])
 
 
-_warm: dict[bool, Policy] = {}
+_warm: list[Policy] = []
 
 
-async def warm_policy(choices: bool = False) -> Policy:
+async def warm_policy() -> Policy:
     """The policy that guesses, does what a hint tells, and writes hints of moves that it is shown:
-    about a tenth of a million weights, the same for every seed; made once.
-
-    Args:
-        choices: half of the hints that it is shown name two calls for what they do not tell.
-    """
-    if choices not in _warm:
+    about a tenth of a million weights, the same for every seed; made once."""
+    if not _warm:
         policy = untaught()
-        warm.imitate(policy, await _shown(policy, choices), WARM_STEPS)
-        _warm[choices] = policy
-    return _warm[choices]
+        warm.imitate(policy, await _shown(policy), WARM_STEPS)
+        _warm.append(policy)
+    return _warm[0]
 
 
 def untaught() -> Policy:
@@ -240,7 +213,7 @@ def untaught() -> Policy:
     return warm.untaught(tokenizer, max_positions=256)
 
 
-async def _shown(policy: Policy, choices: bool) -> list[Episode]:
+async def _shown(policy: Policy) -> list[Episode]:
     """Episodes of the scripts, each with a code of its own: doors with and without hints, and a
     tutor who writes hints."""
     from agentrl.engines import ScriptedEngine
@@ -256,9 +229,7 @@ async def _shown(policy: Policy, choices: bool) -> list[Episode]:
             lessons.append(Attempt(Task("lesson", asked), seed))
             continue
         (count,) = rng.choices(range(len(TOLD)), TOLD)
-        named = choices and rng.random() < CHOICES
-        guide = _hint(world.narrowed(code, count, rng)) if named else told(code[:count])
-        attempts.append(Attempt(world.door(number, code), seed, guide))
+        attempts.append(Attempt(world.door(number, code), seed, told(code[:count])))
     tokenizer = policy.tokenizer
     opening = world.runner(ScriptedEngine(world.opener, tokenizer), policy, source="script")
     teaching = world.runner(
