@@ -1,6 +1,6 @@
 """The guidance papers: their numbers hold, and their checks can fail.
 
-Those that train a policy (sage, guide, agent_rlvr) take minutes on all seeds:
+Those that train a policy (sage, guide, agent_rlvr, scaf_grpo) take minutes on all seeds:
 `make papers`.
 """
 
@@ -17,7 +17,7 @@ from agentrl.core import Episode, ToolCall
 from agentrl.guidance import PRESETS, GuidanceSettings
 from agentrl.guidance.providers import written
 from agentrl.learner.reference import ReferencePolicy
-from agentrl.papers import agent_rlvr, check, guide, sage
+from agentrl.papers import agent_rlvr, check, guide, sage, scaf_grpo
 from agentrl.papers.kit.doors import DIALS, DOORS, MARKS, TURNS, Door, door, marks
 from agentrl.papers.kit.hinted import STAYS, Run, holds
 from agentrl.papers.kit.rollouts import converse
@@ -72,12 +72,22 @@ def test_the_effect_is_not_there_when_nothing_or_everything_moves() -> None:
     assert not holds(replace(start, before=0.5), risen)
 
 
-@pytest.mark.parametrize("module", [agent_rlvr, guide, sage])
+@pytest.mark.parametrize("module", [agent_rlvr, guide, sage, scaf_grpo])
 def test_the_trained_checks_use_the_presets_as_they_are(module: ModuleType) -> None:
     found = module.settings()
     plain = GuidanceSettings(kind=found.kind)
     for choice in ("trigger", "placement", "search", "merge", "train", "retirement", "leaks"):
         assert getattr(found, choice) == getattr(plain, choice)
+
+
+def test_scaf_tells_one_two_three_and_at_last_all_moves() -> None:
+    tiers = scaf_grpo.reference([0, 6, 12, 18])
+    shown = [
+        sum(bool(line) for text in tiers[tier][: level + 1] for line in text.split("\n"))
+        for tier in ("knowledge", "planning", "solution")
+        for level in range(4)
+    ]
+    assert shown == [1] * 4 + [2] * 4 + [3, 3, 3, 4]
 
 
 def test_a_door_tells_nothing_before_the_end() -> None:

@@ -58,15 +58,24 @@ class Run:
 
 
 def compare(
-    seeds: Sequence[int], guidance: GuidanceSettings, reference: Reference, *, rollouts: int
+    seeds: Sequence[int],
+    guidance: GuidanceSettings,
+    reference: Reference,
+    *,
+    rollouts: int,
+    rate: float = RATE,
 ) -> Measured:
     """GRPO alone and with guidance, from one start, with the same number of rollouts: passes when
     the unhinted success stays low without help and rises with it, on every seed."""
-    return on_one_thread(_compare(seeds, guidance, reference, rollouts))
+    return on_one_thread(_compare(seeds, guidance, reference, rollouts, rate))
 
 
 async def _compare(
-    seeds: Sequence[int], guidance: GuidanceSettings, reference: Reference, rollouts: int
+    seeds: Sequence[int],
+    guidance: GuidanceSettings,
+    reference: Reference,
+    rollouts: int,
+    rate: float,
 ) -> Measured:
     policy = await warm_policy()
     rows: list[list[str | int | float]] = []
@@ -75,7 +84,7 @@ async def _compare(
         followed = await _followed(policy, seed)
         found = []
         for name, help in (("GRPO", None), (guidance.kind, guidance)):
-            run = await Training(policy, seed, help, reference, rollouts).run()
+            run = await Training(policy, seed, help, reference, rollouts, rate).run()
             found.append(run)
             rows.append([seed, name, followed, run.before, run.after, run.rollouts, run.guided])
         passed &= followed >= FOLLOWS and holds(*found)
@@ -104,6 +113,7 @@ class Training:
         guidance: GuidanceSettings | None,
         reference: Reference,
         rollouts: int,
+        rate: float = RATE,
     ) -> None:
         from agentrl.engines import TransformersEngine
         from agentrl.engines.policy_chat import PolicyChat
@@ -116,7 +126,7 @@ class Training:
         self.engine = TransformersEngine(policy)
         self.scheduler = Scheduler(world.runner(self.engine, policy), concurrency=256)
         told = guidance.learner_defaults() if guidance is not None else {}
-        own = {"algorithm": "grpo", "learning_rate": RATE, "group_size": GROUP}
+        own = {"algorithm": "grpo", "learning_rate": rate, "group_size": GROUP}
         self.learner = Learner(policy, LearnerSettings(**merge(told, own)))
         self.means = Means(self.scheduler.attempt)
         self.help: Guidance | None = None
