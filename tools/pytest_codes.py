@@ -1,4 +1,4 @@
-"""Compiled code that outlives the run which compiled it; goes into the sandbox with `pytest_server`.
+"""Compiled code that outlives the run which compiled it; sent along with `pytest_server`.
 
 Importing a package costs mostly compilation, and every run of tests is a process of its own. So
 children say what they loaded, the parent compiles it before it forks the next one (which runs
@@ -85,7 +85,7 @@ class Codes:
 
 
 def loaded_from(root: str) -> list[tuple[str, bool]]:
-    """Source files of the repository that this process imported, and whether pytest rewrote them."""
+    """Source files of the repository that are imported here, and whether pytest rewrote them."""
     found = []
     for module in list(sys.modules.values()):
         # A module may be any object, and what it answers may be anything.

@@ -2,9 +2,9 @@
 
 The source of this file and of `pytest_codes` is handed to `python -s -S -B -c`: it needs nothing
 but the standard library (3.9 or newer) and pytest, and leaves no file behind that somebody could
-change. The parent imports pytest and its installed plugins once, and never anything of the repository under
-test: it runs without `site`, away from the repository, and forks a child for each request. The
-child reports test by test over a pipe, so that a deadline or a crash loses no earlier outcome.
+change. The parent imports pytest and its installed plugins once, and never anything of the
+repository under test: it runs without `site`, away from the repository, and forks a child for
+each request. The child reports test by test, so that a deadline or a crash loses no outcome.
 
 What it does not defend against: code under test runs in the process that reports on it, and
 code written to deceive it can. What it can not do is to reach the next request.
