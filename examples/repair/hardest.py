@@ -38,7 +38,7 @@ HERE = Path(__file__).resolve().parent
 SOLVED = 0.5
 """The least reward of an episode that repaired its bug."""
 TOLD = 3000
-ROLLOUTS = 800
+ROLLOUTS = 1200
 LESSONS = {"epochs": 1, "batch_size": 1, "learning_rate": 5e-4}
 COMMON = ["train.steps=1000", f"train.rollouts={ROLLOUTS}", "eval.samples=4"]
 HELP = [
