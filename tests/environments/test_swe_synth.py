@@ -51,6 +51,19 @@ def by_function(tasks: list[Task]) -> dict[str, list[Task]]:
     return found
 
 
+async def test_only_bugs_whose_repair_is_wanted_are_tried(pool: DockerPool, tmp_path: Path):
+    def repairs(report: SynthReport) -> list[str]:
+        return [task.reference["gold_patch"] for task in report.tasks["train"]]
+
+    asked = {"count": ALL, "per_function": ALL, "operators": ("comparison",), "probes": 0}
+    every = repairs((await make(pool, tmp_path, **asked))[0])
+    assert len(every) >= 2
+    wanted = every[::2]
+    report, _ = await make(pool, tmp_path, keep=wanted.__contains__, **asked)
+    assert sorted(repairs(report)) == sorted(wanted)
+    assert report.tried == len(wanted)
+
+
 async def test_all_bugs_of_a_small_package(pool: DockerPool, tmp_path: Path):
     operators = ("comparison", "boundary", "arithmetic", "return_value", "lost_operand")
     report, events = await make(pool, tmp_path, count=ALL, per_function=ALL, operators=operators)

@@ -76,12 +76,15 @@ async def test_only_the_first_failures_are_told_and_their_text_is_clipped(call, 
     assert len(text) < 2500
 
 
+async def run_file(call, runner, root, text):
+    (root / "tests" / "test_zz.py").write_text(text)
+    return await call(runner, "run_tests", target="tests/test_zz.py")
+
+
 async def test_an_endless_loop_ends_when_its_processor_time_is_used_up(call, sandbox, root):
     runner = PytestRunner(sandbox, str(root), python=sys.executable, timeout=250.0, cpu=1.0)
-    (root / "tests" / "test_zz.py").write_text(
-        "def test_ok(): pass\ndef test_x():\n    while True:\n        pass\n"
-    )
-    result = await call(runner, "run_tests", target="tests/test_zz.py")
+    text = "def test_ok(): pass\ndef test_x():\n    while True:\n        pass\n"
+    result = await run_file(call, runner, root, text)
     assert result.text.splitlines() == [
         "1 error, 1 passed",
         "error: stopped; its processor time was used up in tests/test_zz.py::test_x",
@@ -95,10 +98,8 @@ async def test_an_endless_loop_ends_when_its_processor_time_is_used_up(call, san
 
 async def test_tests_that_stop_the_server_meet_the_deadline_too(call, sandbox, root):
     runner = PytestRunner(sandbox, str(root), python=sys.executable, timeout=1.0)
-    (root / "tests" / "test_zz.py").write_text(
-        "import os, signal\ndef test_x():\n    os.kill(os.getppid(), signal.SIGSTOP)\n"
-    )
-    result = await call(runner, "run_tests", target="tests/test_zz.py")
+    text = "import os, signal\ndef test_x():\n    os.kill(os.getppid(), signal.SIGSTOP)\n"
+    result = await run_file(call, runner, root, text)
     assert result.text.splitlines() == [
         "no tests ran",
         "error: stopped after its deadline of 1 s; the test server did not answer in time",

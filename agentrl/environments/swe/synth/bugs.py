@@ -11,7 +11,7 @@ from typing import Literal
 from agentrl.core import derive_seed
 from agentrl.environments.swe.functions import Function
 from agentrl.environments.swe.synth.mutations import Mutation
-from agentrl.environments.swe.tree import Tree
+from agentrl.environments.swe.tree import Tree, diff_trees
 
 Shape = Literal["single", "lines", "files"]
 SHAPES: tuple[Shape, ...] = ("single", "lines", "files")
@@ -50,6 +50,11 @@ class Bug:
             path = mutation.function.path
             changed[path] = mutation.edit.apply(changed[path])
         return changed
+
+    def gold_patch(self, tree: Mapping[str, bytes]) -> str:
+        """What repairs it, as a diff."""
+        changed = self.sources(tree)
+        return diff_trees(changed, {path: tree[path] for path in changed})
 
     def parts(self) -> list[Bug]:
         """Each mutation by itself; nothing for a bug of one."""

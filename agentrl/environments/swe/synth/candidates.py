@@ -14,7 +14,6 @@ from agentrl.environments.swe.synth.bugs import Bug, compounds
 from agentrl.environments.swe.synth.mutations import mutations_of
 from agentrl.environments.swe.synth.settings import HELD_OUT, TRAIN, SynthSettings
 from agentrl.environments.swe.synth.verify import Baseline
-from agentrl.environments.swe.tree import diff_trees
 
 
 @dataclass(slots=True)
@@ -67,11 +66,6 @@ def candidates_of(
     return [candidate for turn in turns for candidate in turn if candidate is not None]
 
 
-def gold_patch(package: Package, bug: Bug) -> str:
-    """What repairs it, as a diff."""
-    return diff_trees({**package.tree, **bug.sources(package.tree)}, package.tree)
-
-
 def _singles(
     packages: Sequence[Package], baselines: Mapping[str, Baseline], settings: SynthSettings
 ) -> list[Candidate]:
@@ -83,7 +77,7 @@ def _singles(
             random.Random(derive_seed(settings.seed, "order", function.id)).shuffle(mutations)
             bugs = [Bug((mutation,)) for mutation in mutations]
             if settings.keep is not None:
-                bugs = [bug for bug in bugs if settings.keep(gold_patch(package, bug))]
+                bugs = [bug for bug in bugs if settings.keep(bug.gold_patch(package.tree))]
             if bugs:
                 pool.append((package, bugs))
     random.Random(derive_seed(settings.seed, "functions")).shuffle(pool)

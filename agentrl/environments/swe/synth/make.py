@@ -46,7 +46,7 @@ def make_task(
         hidden=verified.hidden,
         reproduction=verified.reproduction,
     )
-    gold = diff_trees(buggy, package.tree)
+    gold = bug.gold_patch(package.tree)
     hardness, name = difficulty(gold, len(verified.fail_to_pass))
     mutation = bug.mutations[0]
     reference = Reference(
