@@ -97,7 +97,8 @@ class DesktopScreen:
     async def start(self) -> None:
         """Raises InfraError when there is no display, or the program shows no window."""
         width, height = self._size
-        display = f"Xvfb {DISPLAY} -screen 0 {width}x{height}x24 -nolisten tcp"
+        # Else it starts over when its last client leaves, and drops a program that comes just then.
+        display = f"Xvfb {DISPLAY} -screen 0 {width}x{height}x24 -nolisten tcp -noreset"
         await self._launch(display)
         await self._until("xdpyinfo >/dev/null", "no_display", "the display does not come up")
         await self._launch(self._task.start)
